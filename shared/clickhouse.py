@@ -52,7 +52,7 @@ async def connect(url: str, *, service: str, ca_file: str = "", patience: float 
     )
 
 
-async def ask(client: AsyncClient, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
+async def run_query(client: AsyncClient, query: str, /, **parameters: Any) -> list[dict[str, Any]]:
     """Run `shared/queries/<query>.sql` and return its rows; raises one of `Failed`.
 
     Parameters are typed in the file, `{since:DateTime64(3)}`, and bound by the server: pass aware datetimes, str, int.

@@ -85,7 +85,7 @@ async def create(js: JetStreamContext, *, name: str, role: str, account: str = "
     return user
 
 
-async def first(js: JetStreamContext, *, password: str) -> bool:
+async def create_first_admin(js: JetStreamContext, *, password: str) -> bool:
     """Create the first admin; False if there are users already, or after a race."""
     if await _entries(js):  # unreadable entries count too
         return False

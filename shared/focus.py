@@ -72,7 +72,7 @@ def columns(version: str) -> tuple[str, ...]:
 
 async def tags(client: AsyncClient, export: Export) -> Tags:
     """Choose the metadata keys that become tags where none is named."""
-    rows = await clickhouse.ask(client, "focus_tags", most_values=MOST_VALUES, **_period(export))
+    rows = await clickhouse.run_query(client, "focus_tags", most_values=MOST_VALUES, **_period(export))
     few = [row["key"] for row in rows if row["distinct_values"] <= MOST_VALUES]
     many = [row["key"] for row in rows if row["distinct_values"] > MOST_VALUES]
     return Tags(few[:MOST_TAGS], few[MOST_TAGS:] + many)

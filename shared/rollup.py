@@ -61,7 +61,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 async def state(client: AsyncClient) -> State:
     """Read the state; like all functions here, raises one of clickhouse.Failed."""
-    (row,) = await clickhouse.ask(client, "rollup_state")
+    (row,) = await clickhouse.run_query(client, "rollup_state")
     return State(**row)
 
 
@@ -88,11 +88,11 @@ async def verify(client: AsyncClient) -> int:
     since = max(before.now - VERIFIED, before.rows_from)
     # 1. quarters of an hour against the requests, some days at a time
     for chunk in await day_chunks(client, days(since, before.now)):
-        rows = await clickhouse.ask(client, "rollup_differing", since=chunk[0], until=chunk[-1] + DAY)
+        rows = await clickhouse.run_query(client, "rollup_differing", since=chunk[0], until=chunk[-1] + DAY)
         count += await _repair(client, {row["bucket"] for row in rows}, before, seconds=BUCKET.seconds)
     # 2. wider spans against the quarters
     period = {"since": start_of_day(since), "until": start_of_day(before.now) + DAY}
-    rows = await clickhouse.ask(client, "rollup_spans_differing", **period)
+    rows = await clickhouse.run_query(client, "rollup_spans_differing", **period)
     for seconds in sorted({row["span"] for row in rows}):
         wrong = {row["bucket"] for row in rows if row["span"] == seconds}
         count += await _repair(client, wrong, before, seconds=seconds)
@@ -115,7 +115,7 @@ async def backfill(client: AsyncClient, *, since: datetime, until: datetime) -> 
     before = await state(client)
     count = 0
     for chunk in await day_chunks(client, days(max(since, before.rows_from), until)):
-        rows = await clickhouse.ask(client, "rollup_stored", since=chunk[0], until=chunk[-1] + DAY)
+        rows = await clickhouse.run_query(client, "rollup_stored", since=chunk[0], until=chunk[-1] + DAY)
         await compute(client, [row["bucket"] for row in rows], at=(await state(client)).now)
         count += len(rows)
     await record_pass(client, BACKFILL, before, buckets=count, began=began)
@@ -135,7 +135,7 @@ async def _quarters(
     """Run the statements over these buckets, in chunks that a statement can process."""
     for start in range(0, len(ordered), SIZES_CHUNK):
         buckets = ordered[start : start + SIZES_CHUNK]
-        rows = await clickhouse.ask(client, "rollup_sizes", buckets=buckets)
+        rows = await clickhouse.run_query(client, "rollup_sizes", buckets=buckets)
         sizes = {row["bucket"]: row["size"] for row in rows}
         for chunk in chunks([(bucket, sizes.get(bucket, 0)) for bucket in buckets]):
             for statement in statements:
@@ -165,7 +165,7 @@ async def _narrow_all(client: AsyncClient, before: State) -> None:
 
     Sums come from the rollup, since requests may be deleted already; faults from the requests that still exist.
     """
-    for row in await clickhouse.ask(client, "rollup_days"):
+    for row in await clickhouse.run_query(client, "rollup_days"):
         ordered = sorted(row["buckets"])
         for statement in NARROW:
             await execute(client, statement, buckets=ordered, at=before.now)
@@ -178,7 +178,7 @@ async def day_chunks(client: AsyncClient, days: Iterable[datetime]) -> list[list
     ordered = sorted(days)
     if len(ordered) < 2:
         return [ordered] if ordered else []
-    rows = await clickhouse.ask(client, "rollup_day_sizes", days=ordered)
+    rows = await clickhouse.run_query(client, "rollup_day_sizes", days=ordered)
     sizes = {row["day"]: row["size"] for row in rows}
     return list(chunks([(day, sizes.get(day, 0)) for day in ordered]))
 
@@ -200,7 +200,7 @@ def chunks(sizes: Sequence[tuple[datetime, int]]) -> Iterator[list[datetime]]:
 
 async def _touched(client: AsyncClient, before: State) -> set[datetime]:
     """Buckets that the views compute from the requests, so that the rollup may rightly differ."""
-    rows = await clickhouse.ask(client, "rollup_touched", refreshed=before.since, rows_from=before.rows_from)
+    rows = await clickhouse.run_query(client, "rollup_touched", refreshed=before.since, rows_from=before.rows_from)
     return {row["bucket"] for row in rows}
 
 

@@ -43,7 +43,7 @@ async def refresh(client: AsyncClient) -> int:
     state = await rollup.state(client)
     until = due(state.now)
     done = due(state.days_summed)
-    rows = await clickhouse.ask(
+    rows = await clickhouse.run_query(
         client, "rollup_days_due", due=until, done=done, since=state.days_summed, rows_from=state.rows_from
     )
     days = {row["day"] for row in rows}
@@ -60,9 +60,11 @@ async def verify(client: AsyncClient) -> int:
     since = max(rollup.start_of_day(state.now - rollup.VERIFIED), state.rows_from)
     period = {"since": since, "until": due(state.days_summed)}
     rows = [
-        row for table in _TABLES for row in await clickhouse.ask(client, "rollup_days_differing", table=table, **period)
+        row
+        for table in _TABLES
+        for row in await clickhouse.run_query(client, "rollup_days_differing", table=table, **period)
     ]
-    touched = await clickhouse.ask(
+    touched = await clickhouse.run_query(
         client,
         "rollup_days_due",
         due=due(state.days_summed),

@@ -13,7 +13,7 @@ _EXISTS = 493  # ClickHouse's code for a user that exists
 
 async def listing(client: AsyncClient) -> dict[str, str]:
     """Return Metrion's users and their accounts, from the row policies."""
-    return {row["name"]: row["account"] for row in await clickhouse.ask(client, "sql_users")}
+    return {row["name"]: row["account"] for row in await clickhouse.run_query(client, "sql_users")}
 
 
 async def create(client: AsyncClient, user: SqlUser) -> None:

@@ -52,7 +52,7 @@ def parse(text: str, kind: Kind) -> list[Parts]:
     items = text.split(",") if kind.many else [text]
     parsed = [_parse_single(item.strip(), kind) for item in items if item.strip()]
     if not parsed:
-        raise ValueError(_wrong(kind))
+        raise ValueError(_error(kind))
     return parsed
 
 
@@ -67,10 +67,10 @@ def _parse_single(text: str, kind: Kind) -> Parts:
     match = _URL.fullmatch(text)
     port = int(match["port"]) if match and match["port"] else None
     if match is None or match["scheme"] not in kind.schemes or (port is not None and not 0 < port < 65536):
-        raise ValueError(_wrong(kind))
+        raise ValueError(_error(kind))
     path = match["path"] or ""
     if path.strip("/") and not kind.path:
-        raise ValueError(_wrong(kind))
+        raise ValueError(_error(kind))
     user = match["user"]
     password = match["password"]
     return Parts(
@@ -83,5 +83,5 @@ def _parse_single(text: str, kind: Kind) -> Parts:
     )
 
 
-def _wrong(kind: Kind) -> str:
+def _error(kind: Kind) -> str:
     return f"must be {kind.example}; in user and password percent-encode @ : / ? # % and the like (@ is %40)"

@@ -47,7 +47,7 @@ async def running(data: Path, *, upstream: str, caller: Mapping[str, str]) -> As
             first = place.secrets.token
             tokens = {account: _token(first, account) for account in CAST.tokens}
             others = {account: (CAST.tokens[account], token) for account, token in tokens.items() if account != MAIN}
-            await start.everything(place, supervisor=supervisor, console=console, accounts=others)
+            await start.start_all(place, supervisor=supervisor, console=console, accounts=others)
         except (OSError, StartFailed, seed.SeedFailed) as error:
             raise CannotStart(str(error).replace("set METRION_DATA_DIR to", "choose with --data-dir")) from error
         yield Stack(

@@ -19,7 +19,7 @@ GROUP BY spool
 async def totals(client: AsyncClient, *, since: datetime) -> dict[str, Any]:
     """The figures of `metrion report` since a time."""
     until = datetime.now(UTC) + timedelta(days=1)
-    (row,) = await clickhouse.ask(
+    (row,) = await clickhouse.run_query(
         client, "report_totals", since=since, until=until, account="", by="day", also="", tz="UTC"
     )
     return row
@@ -27,7 +27,7 @@ async def totals(client: AsyncClient, *, since: datetime) -> dict[str, Any]:
 
 async def is_complete(client: AsyncClient, *, since: datetime) -> bool:
     """Whether no event is missing since a time."""
-    return completeness.verdict(await clickhouse.ask(client, "completeness", since=since)).complete
+    return completeness.verdict(await clickhouse.run_query(client, "completeness", since=since)).complete
 
 
 async def spools(client: AsyncClient) -> dict[str, bool]:

@@ -32,24 +32,24 @@ async def _run(installation: Installation) -> None:
 
     def interrupted() -> None:
         if stop.is_set():
-            console.say("stopping now: open requests are cut")
+            console.log("stopping now: open requests are cut")
             supervisor.kill()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, interrupted)
-    starting = asyncio.create_task(start.everything(installation, supervisor=supervisor, console=console))
+    starting = asyncio.create_task(start.start_all(installation, supervisor=supervisor, console=console))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
             await stopped
-        console.say("stopping (press Ctrl-C again to stop now)")
+        console.log("stopping (press Ctrl-C again to stop now)")
     finally:
         await cancel_and_wait(starting)
         await supervisor.stop()
-        console.say("stopped")
+        console.log("stopped")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 _PR_SET_PDEATHSIG = 1
 
 
-def dies_with(parent: int) -> Callable[[], None] | None:
+def kill_with_parent(parent: int) -> Callable[[], None] | None:
     """A preexec function by which the kernel kills the child with its parent.
 
     None except on Linux. The kernel watches the thread that forked, so start children from a thread that lives as long

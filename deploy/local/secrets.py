@@ -51,14 +51,14 @@ def _passwords(users: Iterable[str], known: Mapping[str, str]) -> dict[str, str]
     return {user: secrets.token_hex(16) for user in users} | dict(known)
 
 
-class NotOurs(OSError):
+class ForeignFolder(OSError):
     """A folder that contains other files."""
 
 
 def data_folder(path: Path) -> Path:
-    """Create the private data folder; NotOurs if it contains other files."""
+    """Create the private data folder; ForeignFolder if it contains other files."""
     if path.exists() and any(path.iterdir()) and not (path / "lock").exists():
-        raise NotOurs(f"{path} contains other files: set METRION_DATA_DIR to a new folder")
+        raise ForeignFolder(f"{path} contains other files: set METRION_DATA_DIR to a new folder")
     return private_folder(path)
 
 

@@ -24,7 +24,8 @@ async def admin(url: str, *, password: str = "") -> str:
     made = password or passwords.generated()
     client = await nats_client.connect(url, service="cli")
     try:
-        return made if await dashboard_users.first(client.jetstream(), password=made) and not password else ""
+        is_created = await dashboard_users.create_first_admin(client.jetstream(), password=made)
+        return made if is_created and not password else ""
     except (accounts_admin.AccountError, nats.errors.Error, nats.js.errors.Error) as error:
         raise SeedFailed(f"the dashboard's admin: {error}") from error
     finally:

@@ -56,7 +56,7 @@ def _check_ports(settings: plan.Settings) -> None:
         seen[port] = variable
 
 
-async def everything(
+async def start_all(
     place: Installation,
     *,
     supervisor: Supervisor,
@@ -84,4 +84,4 @@ async def everything(
     supervisor.start([plan.dashboard(settings, secrets, caller=caller)])
     supervisor.start([plan.gateway(settings, secrets, worker=worker, caller=caller) for worker in workers])
     await supervisor.ready()
-    console.say(welcome.text(settings, token=secrets.token, valid=valid, password=password, caller=caller))
+    console.log(welcome.text(settings, token=secrets.token, valid=valid, password=password, caller=caller))

@@ -39,9 +39,9 @@ class Console:
         if self._colour:
             colour = self._names.setdefault(name, _COLOURS[len(self._names) % len(_COLOURS)])
             label = f"\x1b[{colour}m{label}\x1b[0m"
-        self.say(f"{label} {text}")
+        self.log(f"{label} {text}")
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Write a message of the supervisor itself."""
         with contextlib.suppress(OSError):
             self._file.write(text + "\n")
@@ -81,7 +81,7 @@ class Child:
             stderr=asyncio.subprocess.STDOUT,
             env=self.part.environment,
             start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the parts in order
-            preexec_fn=children.dies_with(os.getpid()),
+            preexec_fn=children.kill_with_parent(os.getpid()),
         )
         if self._stopping:
             process.terminate()
@@ -96,11 +96,11 @@ class Child:
             if len(rest) > 1 << 16:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                self._say(line)
+                self._log(line)
         if rest:
-            self._say(rest)
+            self._log(rest)
 
-    def _say(self, line: bytes) -> None:
+    def _log(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace").rstrip()
         if text:
             self.last_lines.append(text)
@@ -116,7 +116,7 @@ class Child:
         try:
             await asyncio.wait_for(self._process.wait(), self.part.stop_seconds)
         except TimeoutError:
-            self._console.say(f"{self.part.name} did not stop within {self.part.stop_seconds:.0f} s: killed")
+            self._console.log(f"{self.part.name} did not stop within {self.part.stop_seconds:.0f} s: killed")
             self.kill()
             await self._process.wait()
 
@@ -166,7 +166,7 @@ class Supervisor:
                         raise StartFailed(f"{child.part.name} cannot start:\n  " + "\n  ".join(child.last_lines))
                 if time.monotonic() - said > 10:
                     said = time.monotonic()
-                    self._console.say("still waiting for " + "; ".join(waiting))
+                    self._console.log("still waiting for " + "; ".join(waiting))
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:

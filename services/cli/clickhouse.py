@@ -56,7 +56,7 @@ async def _connect(url: str, variable: str, patience: float) -> AsyncClient:
 async def query(*queries: tuple[str, dict[str, Any]]) -> list[Rows]:
     """Run files of `shared/queries` with their parameters; returns the rows of each."""
     async with connection() as client:
-        return [await clickhouse.ask(client, name, **parameters) for name, parameters in queries]
+        return [await clickhouse.run_query(client, name, **parameters) for name, parameters in queries]
 
 
 def timestamp(at: datetime) -> str:

@@ -41,7 +41,7 @@ def quotes(table: Table, provider: str, model: str, *, at: datetime) -> list[Quo
     """Return all prices of a model at a time; [] for an unknown model."""
     name = canonical(model)
     day = at.astimezone(UTC).date()
-    vendor, meant = table.meant(provider, name, day)
+    vendor, meant = table.resolve_alias(provider, name, day)
     rows = table.rows(vendor, meant, day)
     disputed = [row for row in rows if row.unit == ANY]
     if disputed and table.find(provider, name, at=at, context=STANDARD) == DISPUTED:

@@ -48,7 +48,7 @@ async def propose(source: str, *, sha256: str) -> Proposal:
         release = await asyncio.to_thread(genai_release.read, fetched.data)
         known = await _known()
         in_use = versions.current(known)
-        found = await asyncio.to_thread(candidate.consider, release, in_use.catalog() if in_use else None)
+        found = await asyncio.to_thread(candidate.propose, release, in_use.catalog() if in_use else None)
     except (sources.SourceError, genai_release.UnreadableRelease) as error:
         raise Refused(str(error)) from None
     return Proposal(
@@ -99,7 +99,7 @@ async def accept(proposal: Proposal, *, note: str) -> tuple[PriceVersion, str]:
     """Store the prices as a new version; returns it and a message."""
     by = confirm.operator()
     if proposal.old is not None:
-        version = versions.again(proposal.old, number=proposal.number, by=by, note=note)
+        version = versions.restored(proposal.old, number=proposal.number, by=by, note=note)
     else:
         version = versions.create(proposal.catalog, number=proposal.number, by=by, source=proposal.source, note=note)
     details = {

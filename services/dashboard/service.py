@@ -172,7 +172,7 @@ async def _connect(settings: Settings, nats: NatsConnection) -> None:
         return
     password = settings.dashboard_admin_password or passwords.generated()
     is_created = await retry.until_done(
-        lambda: dashboard_users.first(nats.js, password=password),
+        lambda: dashboard_users.create_first_admin(nats.js, password=password),
         on=(Unavailable, AccountError, *NATS_ERRORS),  # until the logger has created the stream
         first=1.0,
     )

@@ -68,13 +68,13 @@ async def bill(client: AsyncClient, *, prices: Table, since: datetime, settled: 
     """
     # 1. the fetches by batch
     fetches: dict[Key, list[ResultFetch]] = defaultdict(list)
-    for fetch in await clickhouse.ask(client, "batch_results", since=since, limit=LIMIT):
+    for fetch in await clickhouse.run_query(client, "batch_results", since=since, limit=LIMIT):
         fetches[fetch["account"], fetch["provider"], fetch.pop("batch")].append(fetch)
     if not fetches:
         return 0
     # 2. claim the batches that nobody has claimed
     names = sorted({batch for _, _, batch in fetches})
-    records = await clickhouse.ask(client, "batch_claims", batches=names, settled=settled)
+    records = await clickhouse.run_query(client, "batch_claims", batches=names, settled=settled)
     claims = {(claim["account"], claim["provider"], claim["batch"]): claim for claim in records}
     await _claim(client, {key: of_batch[0] for key, of_batch in fetches.items() if key not in claims})
     # 3. bill settled batches by their most complete fetch, and mark the fetches

@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 5.0
 PATIENCE_SECONDS = 15.0  # a server restart or one slow response is not worth an alert
 
 
-class Pulse:
+class ResponseWatch:
     """Remembers when ClickHouse last responded."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from services.logger import batch_billing, provision, rollup, stream_purge, swee
 from services.logger.alerts import service as alerts
 from services.logger.budgets.publisher import Publisher
 from services.logger.budgets.quotes import Quotes
-from services.logger.clickhouse_health import Pulse
+from services.logger.clickhouse_health import ResponseWatch
 from services.logger.consumer import Consumer
 from services.logger.metrics import Metrics
 from services.logger.prices.accepted import AcceptedPrices
@@ -39,7 +39,7 @@ class State:
         self.provisioned = False
         self.schema = False
         self.consumer: Consumer | None = None
-        self.pulse: Pulse | None = None
+        self.pulse: ResponseWatch | None = None
 
     def reason(self) -> str:
         """Why the logger is not ready; empty when it is."""
@@ -105,7 +105,7 @@ async def _work(
         )
         limits = sweep.Limits(grace=settings.sweep_grace, silence=settings.interrupted_after)
         days = Days(requests=settings.requests_days, rollup=settings.rollup_days)
-        pulse = Pulse()
+        pulse = ResponseWatch()
         unpriced = round(settings.unpriced_cost * BILLION)
         budgets = Publisher(nc, client, unpriced=unpriced, metrics=metrics)
         quotes = Quotes(nc, client, prices=prices, unpriced=unpriced)

@@ -53,7 +53,7 @@ async def sweep(client: AsyncClient, *, limits: Limits, back: timedelta) -> int:
     """
     now = datetime.now(UTC)
     count = 0
-    gone = await _gone(client, limits=limits, since=now - back)
+    gone = await _dead_instances(client, limits=limits, since=now - back)
     until = now + timedelta(minutes=5)  # a gateway's clock may be ahead of ours
     start = max(now - back, await _oldest(client) or until)
     while start < until:
@@ -71,7 +71,7 @@ async def _stride(
 ) -> int:
     count = 0
     while True:
-        records = await clickhouse.ask(
+        records = await clickhouse.run_query(
             client, "sweep_alone", start=start, end=end, too_old=too_old, limit=LIMIT, gone=gone
         )
         alone = [RequestRow(**(row | {"id": str(row["id"])})) for row in records]
@@ -83,11 +83,11 @@ async def _stride(
 
 async def _oldest(client: AsyncClient) -> datetime | None:
     """When the oldest stored request began; None if there is none."""
-    records = await clickhouse.ask(client, "sweep_oldest")
+    records = await clickhouse.run_query(client, "sweep_oldest")
     return records[0]["oldest"] if records else None
 
 
-async def _gone(client: AsyncClient, *, limits: Limits, since: datetime) -> list[str]:
+async def _dead_instances(client: AsyncClient, *, limits: Limits, since: datetime) -> list[str]:
     """The instances, as "spool epoch", whose open requests can no longer finish."""
-    records = await clickhouse.ask(client, "sweep_gone", since=since, grace=limits.grace, silence=limits.silence)
+    records = await clickhouse.run_query(client, "sweep_gone", since=since, grace=limits.grace, silence=limits.silence)
     return [f"{row['spool']} {row['epoch']}" for row in records]

@@ -36,7 +36,7 @@ def removed(file: ConfigFile, text: str, original: str) -> str:
     for setting in file.flat():
         if isinstance(setting.value, Headers):
             _remove_headers(document, setting.path, setting.value.style)
-        elif _is_ours(document.get(setting.path), setting.value):
+        elif _may_be_written_here(document.get(setting.path), setting.value):
             _restore(document, setting.path, earlier.get(setting.path))
     return text if document.text == before else document.text.rstrip() + "\n"
 
@@ -45,7 +45,7 @@ def is_configured(file: ConfigFile, text: str) -> bool:
     """Whether a file has an address or a token of Metrion where the tool reads it."""
     document = documents.parse(file.format, text)
     return any(
-        _is_ours(document.get(setting.path), setting.value)
+        _may_be_written_here(document.get(setting.path), setting.value)
         for setting in file.flat()
         if isinstance(setting.value, str) and re.search(r"\{(proxy|token)\}", setting.value)
     )
@@ -104,7 +104,7 @@ def _remove_headers(document: Document, path: Path, style: HeaderStyle) -> None:
         document.delete(path)
 
 
-def _is_ours(value: object, template: str | bool) -> bool:
+def _may_be_written_here(value: object, template: str | bool) -> bool:
     """Whether a value is one that this template could have written."""
     if value is None:
         return False

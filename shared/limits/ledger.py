@@ -34,7 +34,7 @@ async def used(client: AsyncClient, limit: Limit, *, now: datetime, unpriced: in
         "each_requester": scope.requester == EACH,
     }
     if limit.measure == REQUESTS or scope.model or scope.metadata_key:
-        found = await clickhouse.ask(
+        found = await clickhouse.run_query(
             client,
             "limit_usage_requests",
             each_model=bool(scope.model),
@@ -42,7 +42,7 @@ async def used(client: AsyncClient, limit: Limit, *, now: datetime, unpriced: in
             **parameters,
         )
     else:
-        found = await clickhouse.ask(client, "limit_usage", **parameters)
+        found = await clickhouse.run_query(client, "limit_usage", **parameters)
     sums: dict[tuple[str, ...], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for row in found:
         each = _each(limit, row)

@@ -112,7 +112,7 @@ def _with_priced_model(usage: Usage, model_requested: str, *, provider: str, at:
     """
     if not usage.model:
         return msgspec.structs.replace(usage, model=model_requested)
-    if table.sells(provider) or table.knows(provider, usage.model, at=at):
+    if table.is_built_in(provider) or table.knows(provider, usage.model, at=at):
         return usage
     knows_requested = table.knows(provider, model_requested, at=at)
     return msgspec.structs.replace(usage, model=model_requested) if knows_requested else usage
@@ -139,7 +139,7 @@ def _compute(usage: Usage, *, provider: str, at: datetime, table: Table, text_fi
 
 def _variant(provider: str, usage: Usage, table: Table) -> tuple[str, str]:
     """(key, value) of the price variant that a request was served under; ("", "") for standard."""
-    has_speeds = provider == "anthropic" or not table.sells(provider)
+    has_speeds = provider == "anthropic" or not table.is_built_in(provider)
     if has_speeds and usage.speed not in ("", "standard"):
         return "speed", usage.speed
     if usage.service_tier.lower() in ("", "standard", "default", "auto", "standard_only"):

@@ -69,10 +69,10 @@ class Library:
         if not model or provider not in PROVIDERS:
             return None
         for info in self._own(provider):
-            if info.is_match(model) and _means(info, model):
+            if info.is_match(model) and _matches(info, model):
                 return info
         for info in self._built_in(provider):
-            if info.is_match(model) and _means(info, model):
+            if info.is_match(model) and _matches(info, model):
                 return info
         return None
 
@@ -90,7 +90,7 @@ class Library:
             from shared.pricing import catalog_records
 
             models = self._catalog.price_lists.get(PROVIDERS[provider], ())
-            self._models[provider] = _sold_by(PROVIDERS[provider], [catalog_records.info(model) for model in models])
+            self._models[provider] = _models_of(PROVIDERS[provider], [catalog_records.info(model) for model in models])
         return self._models[provider]
 
 
@@ -123,10 +123,10 @@ def fine_tuned_base(model: str) -> str:
 def _installed(price_list: str) -> tuple[Any, ...]:
     from genai_prices.data import providers  # imported here: it takes 0.2 s and 40 MB, which would slow down the start
 
-    return _sold_by(price_list, [model for item in providers if item.id == price_list for model in item.models])
+    return _models_of(price_list, [model for item in providers if item.id == price_list for model in item.models])
 
 
-def _sold_by(price_list: str, models: list[Any]) -> tuple[Any, ...]:
+def _models_of(price_list: str, models: list[Any]) -> tuple[Any, ...]:
     """Without Anthropic's models in Google's list: those are Vertex's."""
     return tuple(model for model in models if not (price_list == "google" and model.id.startswith("claude")))
 
@@ -137,7 +137,7 @@ def _variants(info: Any, at: datetime) -> list[Any]:
     ]
 
 
-def _means(info: Any, model: str) -> bool:
+def _matches(info: Any, model: str) -> bool:
     """The library's own match, restricted: only a date or similar may follow, and substrings do not match."""
     for operator, text in [("starts_with", info.id), *_clauses(info.match)]:
         if operator == "equals" and text == model:

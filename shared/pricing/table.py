@@ -206,8 +206,8 @@ class Table:
         if not geo:
             return Decimal(1)
         name = canonical(model)
-        if not self.sells(provider):
-            provider, name = self.meant(provider, name, (at or datetime.now(UTC)).astimezone(UTC).date())
+        if not self.is_built_in(provider):
+            provider, name = self.resolve_alias(provider, name, (at or datetime.now(UTC)).astimezone(UTC).date())
         for row in reversed(self.overrides.multiplier):
             if row.provider == provider and fnmatchcase(geo, row.geo) and fnmatchcase(name, row.model):
                 return Decimal(row.factor)
@@ -217,7 +217,7 @@ class Table:
         """The override rows that apply to a model on a day, the strongest last."""
         return [row for row in self.overrides.price if row.provider == provider and row.applies(model, day)]
 
-    def sells(self, provider: str) -> bool:
+    def is_built_in(self, provider: str) -> bool:
         """Whether the built-in prices cover this provider, so it is not an operator's own."""
         return provider in genai_prices.PROVIDERS
 
@@ -225,7 +225,7 @@ class Table:
         """Whether the model has any known price."""
         return self.find(provider, model, at=at, context=STANDARD) != UNKNOWN
 
-    def meant(self, provider: str, model: str, day: date) -> tuple[str, str]:
+    def resolve_alias(self, provider: str, model: str, day: date) -> tuple[str, str]:
         """Resolve an alias on a day to (provider, model) whose price applies."""
         for row in reversed(self.overrides.alias):
             if row.provider == provider and canonical(row.model) == model and _within(row, day):
@@ -235,19 +235,19 @@ class Table:
     def _vendor(self, provider: str, means: str, day: date) -> tuple[str, str]:
         """The (provider, model) that an alias means: its own provider, the named vendor, or any vendor of the model."""
         name = canonical(means)
-        if self.sells(provider) or self.rows(provider, name, day):
+        if self.is_built_in(provider) or self.rows(provider, name, day):
             return provider, name
         named, _, rest = means.partition("/")
-        if rest and self.sells(named):
-            return self.meant(named, canonical(rest), day)
+        if rest and self.is_built_in(named):
+            return self.resolve_alias(named, canonical(rest), day)
         for vendor in genai_prices.PROVIDERS:
             if self._find(vendor, name, day, STANDARD) != UNKNOWN:
-                return self.meant(vendor, name, day)
+                return self.resolve_alias(vendor, name, day)
         return provider, name
 
     def _resolve(self, provider: str, model: str, day: date, context: tuple[str, str]) -> Prices | str:
         # 1. the override rows of the alias's target, then those of the name itself
-        vendor, meant = self.meant(provider, model, day)
+        vendor, meant = self.resolve_alias(provider, model, day)
         rows = self.rows(vendor, meant, day)
         if vendor != provider:
             rows += self.rows(provider, model, day)

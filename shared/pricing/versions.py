@@ -23,7 +23,7 @@ STREAM = f"KV_{BUCKET}"
 PREFIX = f"$KV.{BUCKET}."
 VERSION_KEY = "version."  # version.<number>: PriceVersion
 NOTE_KEY = "note."  # note.checked: Checked; note.healed.<…>: what a logger notes
-TURN_KEY = "turn."  # turn.<task>, with a TTL: held by the logger that runs a task
+LEASE_KEY = "turn."  # turn.<task>, with a TTL: held by the logger that runs a task
 CHECKED = f"{NOTE_KEY}checked"
 
 KEPT = 200  # versions; older ones are dropped
@@ -92,7 +92,7 @@ def create(
     )  # fmt: skip
 
 
-def again(old: PriceVersion, *, number: int, by: str, note: str = "", now: datetime | None = None) -> PriceVersion:
+def restored(old: PriceVersion, *, number: int, by: str, note: str = "", now: datetime | None = None) -> PriceVersion:
     """Make a version with the content of an old one."""
     rolled_back_to = old.rolled_back_to or old.number
     return msgspec.structs.replace(

@@ -11,7 +11,7 @@ from shared import clickhouse
 from shared.pricing import cost_columns
 from shared.pricing.cost import CostColumns
 from shared.pricing.table import Table
-from shared.repricing.recalculation import ESTIMATED, REPORTED, Row, Tally, again
+from shared.repricing.recalculation import ESTIMATED, REPORTED, Row, Tally, repriced
 from shared.usage import Usage
 
 PAGE = 5000  # rows in memory at a time, each with its raw usage
@@ -42,7 +42,7 @@ async def examine(client: AsyncClient, chosen: Selection, table: Table) -> Tally
     tally = Tally()
     async for page in _pages(client, chosen, size=PAGE):
         for row in page:
-            tally.add(row, again(row, table))
+            tally.add(row, repriced(row, table))
     return tally
 
 
@@ -81,7 +81,7 @@ async def rewrite(
     await record(finished=False)
     number = 0
     async for page in _pages(client, chosen, size=page_rows or PAGE, before_query=before_query):
-        changes = [(row, money) for row in page if (money := tally.add(row, again(row, table))) is not None]
+        changes = [(row, money) for row in page if (money := tally.add(row, repriced(row, table))) is not None]
         if changes:
             number += 1
             newer = [_newer(row, money, identity) for row, money in changes]
@@ -114,7 +114,7 @@ async def _pages(
         after_id = uuid.UUID(int=0)
         while True:
             await before_query()
-            page = await clickhouse.ask(
+            page = await clickhouse.run_query(
                 client, "repricing_page", **period, **given, after=after, after_id=str(after_id)
             )
             if page:
@@ -129,7 +129,7 @@ async def _pages(
 async def _span(client: AsyncClient, chosen: Selection) -> tuple[datetime, datetime]:
     """Return the part of the period that has rows."""
     period = {"since": _timestamp(chosen.since), "until": _timestamp(chosen.until)}
-    (span,) = await clickhouse.ask(client, "repricing_span", **period)
+    (span,) = await clickhouse.run_query(client, "repricing_span", **period)
     if not span["rows"]:
         return chosen.until, chosen.until
     return span["first_at"], min(span["last_at"] + timedelta(microseconds=1), chosen.until)

@@ -78,7 +78,7 @@ def model(row: Row) -> str:
     return str(row["model"] or row["model_requested"])
 
 
-def again(row: Row, table: Table) -> CostColumns | None:
+def repriced(row: Row, table: Table) -> CostColumns | None:
     """Price a row with `table`; None if only the price version would change.
 
     Usage that could not be read then cannot be read now: no price makes its cost known, nor a known one unread.

@@ -16,7 +16,7 @@ import psutil
 
 from shared import cache_protocol
 from tests.support import servers
-from tests.support.cache_replicas import Asking, asking, processes
+from tests.support.cache_replicas import CacheRequests, cache_requests, processes
 
 ENTRY = bytes(4096)
 COUNT = 5000  # lookups a figure; five times as many of the quick ones
@@ -27,7 +27,9 @@ def keys() -> list[str]:
     return [cache_protocol.key(account="bench", model="m", digest=uuid.uuid4().hex * 2) for _ in range(COUNT)]
 
 
-async def measure(ask: Asking, process: psutil.Process, names: Iterator[str], *, concurrency: int, lease: bool) -> str:
+async def measure(
+    ask: CacheRequests, process: psutil.Process, names: Iterator[str], *, concurrency: int, lease: bool
+) -> str:
     """Look all up, so many at once: how fast, and what it cost."""
     took: list[float] = []
     kinds: dict[str, int] = {}
@@ -54,7 +56,7 @@ async def table(nats: servers.NatsServer, folder: Path) -> None:
     print(f"{'':>7} {'at once':>5} {'lookups':>9} {'a core-s':>9} {'p50 ms':>8} {'p99 ms':>8}")
     stored = keys()
     with processes(nats, folder, 1) as (first,):
-        async with asking(nats) as ask:
+        async with cache_requests(nats) as ask:
             for name in stored:
                 await ask.store(name, ENTRY)
             for concurrency in (1, 32, 256):
@@ -63,7 +65,7 @@ async def table(nats: servers.NatsServer, folder: Path) -> None:
                 print("memory ", await measure(ask, process, hot, concurrency=concurrency, lease=False))
     for concurrency in (1, 32, 256):
         with processes(nats, folder, 1) as (fresh,):
-            async with asking(nats) as ask:
+            async with cache_requests(nats) as ask:
                 process = psutil.Process(fresh.process.pid)
                 for word, names, lease in (
                     ("stream ", stored, False),

@@ -141,7 +141,7 @@ def launch(
         env={**inherited, **(environment or {})},
         stdout=output,
         stderr=output,
-        preexec_fn=children.dies_with(os.getpid()),
+        preexec_fn=children.kill_with_parent(os.getpid()),
     )
     stack.callback(_stop, process)
     return process

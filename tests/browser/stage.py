@@ -59,7 +59,7 @@ def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
 
     async def serve() -> None:
         nonlocal ready
-        await dashboard_app.settle(nats)
+        await dashboard_app.create_accounts(nats)
         known = await _furnish(clickhouse_url)
         async with dashboard_app.desk(nats.url("dashboard"), reader_url, currency_rates=RATES) as made:
             ready = Stage(made.url, clickhouse_url, asyncio.get_running_loop(), known)

@@ -66,7 +66,7 @@ JSON = {"Content-Type": "application/json"}
 async def completeness(metrion: System) -> list[dict[str, object]]:
     client = await clickhouse.connect(metrion.clickhouse.url("logger"), service="test")
     try:
-        return list(await clickhouse.ask(client, "completeness", since="2020-01-01 00:00:00"))
+        return list(await clickhouse.run_query(client, "completeness", since="2020-01-01 00:00:00"))
     finally:
         await client.close()
 

@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 
 from shared import api_keys
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 
 
 class ApiResponse(msgspec.Struct):
@@ -25,7 +25,7 @@ class ApiResponse(msgspec.Struct):
 class ApiClient:
     """Asks with an API key, or without one."""
 
-    def __init__(self, desk: Desk, key: str = "") -> None:
+    def __init__(self, desk: DashboardApp, key: str = "") -> None:
         self.url, self.key = desk.url, key
 
     async def ask(self, method: str, path: str, **more: Any) -> ApiResponse:
@@ -41,7 +41,7 @@ class ApiClient:
         return await self.ask("GET", path, params={**(query or {}), **more})
 
 
-async def client(desk: Desk, name: str, *, role: str = api_keys.READ, account: str = "") -> ApiClient:
+async def client(desk: DashboardApp, name: str, *, role: str = api_keys.READ, account: str = "") -> ApiClient:
     """A client with a new key that the dashboard knows."""
     made = ApiClient(desk, await api_keys.create(desk.control.js, name=name, role=role, account=account))
     await desk.until_known(made.key)

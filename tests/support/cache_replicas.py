@@ -34,7 +34,7 @@ def wait_long(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(cache_protocol, "LEASE_SECONDS", _LEASE_SECONDS)
 
 
-class Asking:
+class CacheRequests:
     """Requests as a gateway makes them."""
 
     def __init__(self, nc: Client) -> None:
@@ -58,11 +58,11 @@ class Asking:
 
 
 @contextlib.asynccontextmanager
-async def asking(nats: servers.NatsServer) -> AsyncIterator[Asking]:
+async def cache_requests(nats: servers.NatsServer) -> AsyncIterator[CacheRequests]:
     """A connection with a gateway's rights."""
     nc = await nats_client.connect(nats.url("gateway"), service="gateway")
     try:
-        yield Asking(nc)
+        yield CacheRequests(nc)
     finally:
         await nc.close()
 

@@ -67,7 +67,7 @@ def images() -> list[str]:
     return [NATS_IMAGE, CLICKHOUSE_IMAGE, *own]
 
 
-class Contained(servers.Server):
+class ServerContainer(servers.Server):
     """A server in a container of its own. Its data stay in `directory` when the container is gone."""
 
     image = ""
@@ -122,7 +122,7 @@ class Contained(servers.Server):
         return str(container.status)
 
 
-class NatsContainer(Contained, servers.NatsServer):
+class NatsContainer(ServerContainer, servers.NatsServer):
     """The official image of nats-server."""
 
     image = NATS_IMAGE
@@ -131,7 +131,7 @@ class NatsContainer(Contained, servers.NatsServer):
         return ["-c", str(nats.write_config(self.directory, port=self.port, passwords=self.passwords))]
 
 
-class ClickHouseContainer(Contained, servers.ClickHouseServer):
+class ClickHouseContainer(ServerContainer, servers.ClickHouseServer):
     """The official image of the ClickHouse server; not by its own entry point, which makes users of its own."""
 
     image = CLICKHOUSE_IMAGE

@@ -69,8 +69,8 @@ class PageResponse(msgspec.Struct):
     headers: Any
 
 
-class Desk:
-    """A dashboard and where it stands."""
+class DashboardApp:
+    """A dashboard that runs, and its URL."""
 
     def __init__(self, app: web.Application, url: str, control: NatsConnection, door: Authentication) -> None:
         self.app, self.url, self.control, self.door = app, url, control, door
@@ -109,7 +109,7 @@ class Desk:
 @contextlib.asynccontextmanager
 async def desk(
     nats: str, clickhouse_url: str, *, asked: QueryRunner | None = None, **settings: Any
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[DashboardApp]:
     """A dashboard over these servers; what the logger makes must be there."""
     chosen = Settings(nats_url=nats, clickhouse_url=clickhouse_url, **{"secret_key": SECRET_KEY} | settings)
     control, asking = NatsConnection(), asked or QueryRunner(clickhouse_url, seconds=servers.DEADLINE)
@@ -118,7 +118,7 @@ async def desk(
     app = application(site, door)
     try:
         async with http_server.listen(app, "127.0.0.1", 0) as port:
-            made = Desk(app, f"http://127.0.0.1:{port}", control, door)
+            made = DashboardApp(app, f"http://127.0.0.1:{port}", control, door)
             try:
                 yield made
             finally:
@@ -128,7 +128,7 @@ async def desk(
         await control.close()
 
 
-async def settle(nats: servers.NatsServer) -> None:
+async def create_accounts(nats: servers.NatsServer) -> None:
     """Streams, two accounts with a token each, and people."""
     await servers.provision(nats)
     admin = await nats_client.connect(nats.url("admin"), service="admin")
@@ -143,9 +143,9 @@ async def settle(nats: servers.NatsServer) -> None:
     await admin.close()
 
 
-async def furnish(nats: servers.NatsServer, clickhouse_url: str) -> None:
+async def create_data(nats: servers.NatsServer, clickhouse_url: str) -> None:
     """Streams, tables, two accounts with a token each, people, and rows of both accounts."""
-    await settle(nats)
+    await create_accounts(nats)
     client = await clickhouse.connect(clickhouse_url, service="logger")
     await schema.apply(client)
     made = [

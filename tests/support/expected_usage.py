@@ -178,7 +178,7 @@ class QueryContext(NamedTuple):
 
 async def query_context(client: AsyncClient, *lines: datetime) -> QueryContext | None:
     """The present context, for queries with these boundaries; None while there are no narrower sums."""
-    (how_far,) = await clickhouse.ask(client, "dashboard_settled")
+    (how_far,) = await clickhouse.run_query(client, "dashboard_settled")
     if not how_far["narrow"]:
         return None
     plain = page_params.parse("/", {}, now=datetime.now(UTC))
@@ -188,7 +188,7 @@ async def query_context(client: AsyncClient, *lines: datetime) -> QueryContext |
 
 async def summed_days(client: AsyncClient) -> SummedDays | None:
     """The days that a dashboard query takes from sums by day; None before the first pass."""
-    rows = await clickhouse.ask(client, "dashboard_days", settling=int(rollup_days.SETTLING.total_seconds()))
+    rows = await clickhouse.run_query(client, "dashboard_days", settling=int(rollup_days.SETTLING.total_seconds()))
     if not rows:
         return None
     row = rows[0]

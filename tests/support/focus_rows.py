@@ -9,7 +9,7 @@ import msgspec
 
 from services.logger.rows import ResponseRow
 from shared.pricing.table import Table
-from tests.support.priced_rows import CHAT, book, chat
+from tests.support.priced_rows import CHAT, chat, priced_row
 
 NOVEMBER = datetime(2026, 11, 20, 23, 30, tzinfo=UTC)
 
@@ -19,7 +19,7 @@ def priced(account: str) -> list[ResponseRow]:
     table = Table.default()
 
     def made(body: dict[str, Any], **changes: Any) -> ResponseRow:
-        row = book(body, provider="openai", **CHAT, at=NOVEMBER, table=table)
+        row = priced_row(body, provider="openai", **CHAT, at=NOVEMBER, table=table)
         given = {
             "id": str(uuid.uuid4()),
             "account": account,

@@ -140,7 +140,7 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
     return await reader.readexactly(int(head[at + 17 :].split(b"\r\n", 1)[0])) if at >= 0 else b""
 
 
-def vanish(writer: asyncio.StreamWriter) -> None:
+def reset_connection(writer: asyncio.StreamWriter) -> None:
     """Leave as a client that is gone for certain: its host resets the connection.
 
     A mere end of sending looks the same as a client that still reads.

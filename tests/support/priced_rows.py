@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 MILLION = 10**6
 
 
-def book(
+def priced_row(
     body: object,
     *,
     provider: str,
@@ -36,8 +36,8 @@ def book(
     picks, tools, truncated = tap.evidence()
     evidence = Evidence(picks, tools, truncated, request or {}, headers or {})
     about.setdefault("at", NOW)
-    told = event(evidence, dialect=dialect, provider=provider, endpoint=endpoint, **about)
-    row = rows.row(told, table)
+    recorded = event(evidence, dialect=dialect, provider=provider, endpoint=endpoint, **about)
+    row = rows.row(recorded, table)
     assert isinstance(row, ResponseRow)
     return row
 

@@ -66,7 +66,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 cwd=ROOT,
                 env=environment,
-                preexec_fn=children.dies_with(os.getpid()),
+                preexec_fn=children.kill_with_parent(os.getpid()),
             )
         process = self._process
         wait_for(

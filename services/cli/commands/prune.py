@@ -143,9 +143,9 @@ async def _counts(client: "AsyncClient", *, requester: str, account: str) -> dic
     from shared import clickhouse
 
     counts = {}
-    for row in await clickhouse.ask(client, "erasure_tables"):
+    for row in await clickhouse.run_query(client, "erasure_tables"):
         chosen = {"requester": requester, "account": account, "table": row["table"]}
-        (counted,) = await clickhouse.ask(client, "erasure_count", **chosen)
+        (counted,) = await clickhouse.run_query(client, "erasure_count", **chosen)
         counts[row["table"]] = counted["rows"]
     return counts
 

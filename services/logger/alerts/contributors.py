@@ -42,7 +42,7 @@ async def details(client: AsyncClient, rule: AlertRule, *, subject: str, value: 
         models = ", ".join(f"{name} {text}" for name, text in largest)
     if earlier is None:
         return Details(contributors, models)
-    before = await rules.ask(client, one, earlier, by="", limit=1)
+    before = await rules.compute(client, one, earlier, by="", limit=1)
     return Details(contributors, models, compared(rule, value, before[0].value if before else None))
 
 
@@ -65,11 +65,13 @@ def narrowed(rule: AlertRule, subject: str) -> AlertRule:
 async def _largest(
     client: AsyncClient, rule: AlertRule, by: str, within: Span, earlier: Span | None, whole: Decimal
 ) -> tuple[tuple[str, str], ...]:
-    found = await rules.ask(client, rule, within, by=by, limit=TOP, ordered=_ORDER.get(rule.measure, ""), unnamed=True)
+    found = await rules.compute(
+        client, rule, within, by=by, limit=TOP, ordered=_ORDER.get(rule.measure, ""), unnamed=True
+    )
     values: dict[str, Decimal] | None = None
     if earlier is not None and found:
         names = [one.subject for one in found]
-        before = await rules.ask(client, rule, earlier, by=by, limit=TOP, names=names, unnamed=True)
+        before = await rules.compute(client, rule, earlier, by=by, limit=TOP, names=names, unnamed=True)
         values = {one.subject: one.value for one in before}
     return tuple((one.subject or NOT_SET, _part(rule, one, values, whole)) for one in found if one.value)
 

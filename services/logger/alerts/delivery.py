@@ -36,7 +36,7 @@ Compose = Callable[[datetime], Awaitable[Message]]  # called with the time at wh
 Find = Callable[[str, str], Channel | None]  # a channel of an account
 
 
-class About(NamedTuple):
+class MessageContext(NamedTuple):
     """Which message it is."""
 
     rule: AlertRule
@@ -57,7 +57,7 @@ class Delivery:
         self._metrics = metrics
         self._clock = clock
 
-    async def send(self, about: About, compose: Compose) -> Sent | None:
+    async def send(self, about: MessageContext, compose: Compose) -> Sent | None:
         """Send a message to the channels that have not got it; returns what is noted.
 
         None: another logger sends it, or the next attempt is not due yet. Raises one of bucket.Failed, or what
@@ -151,7 +151,7 @@ class Delivery:
         return ""
 
 
-def _valid(value: bytes | None, about: About, now: datetime) -> Sent | None:
+def _valid(value: bytes | None, about: MessageContext, now: datetime) -> Sent | None:
     """Return a note that holds for this message; None if there is none, or it has expired."""
     if value is None:
         return None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from services.logger.alerts import compose, levels
-from services.logger.alerts.delivery import About, Delivery
+from services.logger.alerts.delivery import Delivery, MessageContext
 from services.logger.alerts.levels import Decision, Measured
 from services.logger.alerts.message import Message
 from services.logger.alerts.records import Records
@@ -27,7 +27,7 @@ class Digests:
         self._delivery = delivery
         self._dashboard_url = dashboard_url
 
-    async def tell_together(
+    async def send_digest(
         self,
         rule: AlertRule,
         crowd: Sequence[tuple[Decision, Measured]],
@@ -44,7 +44,7 @@ class Digests:
         if before is not None and before.rule_at != rule.created_at:
             before = None
         state = State(
-            level=levels.level(rule, largest) if largest and levels.is_judged(rule, largest) else "ok",
+            level=levels.level(rule, largest) if largest and levels.has_enough_requests(rule, largest) else "ok",
             value=f"{largest.value:f}" if largest else "0",
             at=now,
             subject=largest.subject if largest else "",
@@ -81,7 +81,7 @@ class Digests:
             return compose.digest(rule, level, found, dashboard_url=self._dashboard_url, at=at, now=now)
 
         since = whole.notified_at if level == "recovered" and not members else None
-        sent = await self._delivery.send(About(rule, "", level, whole.start, since, DIGEST_EVERY), compose_it)
+        sent = await self._delivery.send(MessageContext(rule, "", level, whole.start, since, DIGEST_EVERY), compose_it)
         if sent is None or not is_tried or not (sent.is_done or sent.attempts >= _ATTEMPTS):
             return whole  # those who are not told yet are in the next one
         if level == "recovered":

@@ -20,7 +20,7 @@ from services.logger.alerts import compose, contributors, digests, levels, rules
 from services.logger.alerts.bucket import Bucket
 from services.logger.alerts.channels import Sender
 from services.logger.alerts.contributors import Details
-from services.logger.alerts.delivery import About, Delivery
+from services.logger.alerts.delivery import Delivery, MessageContext
 from services.logger.alerts.digests import Digests
 from services.logger.alerts.levels import Decision, Measured
 from services.logger.alerts.message import Message
@@ -172,20 +172,20 @@ class Engine:
             if rule.by and ((is_new and quota <= 0) or (is_over and recoveries <= 0)):
                 crowd.append((decision, value))
                 continue
-            state, is_tried = await self._told(rule, before, decision, value)
+            state, is_tried = await self._send(rule, before, decision, value)
             quota -= is_new and is_tried
             recoveries -= is_over and is_tried
             is_late = is_late or (is_tried and asyncio.get_running_loop().time() > last_begin)
             await self._states.note(rule, subject_key(subject), before, state)
         if rule.by and not is_late:
-            await self._digests.tell_together(rule, crowd, next(iter(found.values()), None), start=start, now=now)
+            await self._digests.send_digest(rule, crowd, next(iter(found.values()), None), start=start, now=now)
 
     def _can_recover_together(self, rule: AlertRule) -> bool:
         """Whether no channel has an incident for each subject, which only a message of its own resolves."""
         channels = (self.records.channel(rule.account, name) for name in rule.channels)
         return all(channel is None or channel.kind != "pagerduty" for channel in channels)
 
-    async def _told(
+    async def _send(
         self, rule: AlertRule, before: State | None, decision: Decision, found: Measured
     ) -> tuple[State, bool]:
         """Send a decision's message.
@@ -206,7 +206,7 @@ class Engine:
 
         is_recovered = level == "recovered"
         since = state.notified_at if is_recovered else None
-        about = About(rule, state.subject, level, state.start, since, levels.cooldown(rule))
+        about = MessageContext(rule, state.subject, level, state.start, since, levels.cooldown(rule))
         return with_sent(state, level, await self.delivery.send(about, compose_it), now=self._clock()), is_tried
 
     async def compose(

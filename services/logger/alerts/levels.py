@@ -61,7 +61,7 @@ def warning_threshold(rule: AlertRule) -> Decimal:
     return rule.threshold * rule.warn_percent / 100
 
 
-def is_judged(rule: AlertRule, found: Measured) -> bool:
+def has_enough_requests(rule: AlertRule, found: Measured) -> bool:
     """Whether there are enough requests to judge by."""
     return rule.measure not in RATES or found.sample >= rule.minimum
 
@@ -84,7 +84,7 @@ def decide(
     if before is None or before.rule_at != rule.created_at:
         before = State(level="ok", value="0", at=now, subject=subject, start=start, rule_at=rule.created_at)
     is_new_period = before.start != start
-    can_judge = rule.measure not in RATES if found is None else is_judged(rule, found)
+    can_judge = rule.measure not in RATES if found is None else has_enough_requests(rule, found)
     now_level: Level = before.level if not is_new_period else "ok"
     if can_judge:
         now_level = level(rule, found) if found else "ok"

@@ -71,18 +71,18 @@ async def values(
     """
     current = span(rule, now)
     within = current._replace(end=current.end or now + _FAR)
-    found = await ask(client, rule, within, by=rule.by, limit=MOST, minimum=rule.minimum)
+    found = await compute(client, rule, within, by=rule.by, limit=MOST, minimum=rule.minimum)
     if len(found) >= MOST - 1:  # but for requests without a subject
         others = sorted(set(subjects) - {one.subject for one in found})
         for first in range(0, len(others), _NAMES):
             names = others[first : first + _NAMES]
-            found += await ask(client, rule, within, by=rule.by, limit=_NAMES, names=names)
+            found += await compute(client, rule, within, by=rule.by, limit=_NAMES, names=names)
     return [
         msgspec.structs.replace(one, forecast=levels.forecast(rule, one.value, span=current, now=now)) for one in found
     ]
 
 
-async def ask(
+async def compute(
     client: AsyncClient,
     rule: AlertRule,
     within: Span,
@@ -109,7 +109,7 @@ async def ask(
         "token": rule.scope.token,
         "requester": rule.scope.requester,
         "provider": rule.scope.provider,
-        "model": like(rule.scope.model),
+        "model": like_pattern(rule.scope.model),
         "names": list(names),
         "by": "model_name" if is_of_requests and by == "model" else by or "account",
         "whole": not by,
@@ -125,7 +125,7 @@ async def ask(
         parameters["measure"] = rule.measure
     if is_of_requests:
         parameters |= {"metadata_key": rule.scope.metadata_key, "metadata_value": rule.scope.metadata_value}
-    rows = await clickhouse.ask(client, query, **parameters)
+    rows = await clickhouse.run_query(client, query, **parameters)
     found = []
     for row in rows:
         value = _value(rule, row)
@@ -145,7 +145,7 @@ def _value(rule: AlertRule, row: dict[str, Any]) -> Decimal | None:
     return Decimal(number) if isinstance(number, int) else Decimal(str(round(number, 3)))
 
 
-def like(pattern: str) -> str:
+def like_pattern(pattern: str) -> str:
     """Convert a model pattern with * and ? to one of SQL; "" stays ""."""
     escaped = pattern.removeprefix("models/")
     for character in ("\\", "%", "_"):

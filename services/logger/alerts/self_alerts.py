@@ -77,16 +77,16 @@ class SelfAlerts:
 
     async def _unpriced(self, rule: AlertRule, now: datetime) -> Decimal:
         length = window(rule.period) or timedelta(days=periods.rolling_days(rule.period) or 1)
-        rows = await clickhouse.ask(self._client, "alert_unpriced", since=now - length)
+        rows = await clickhouse.run_query(self._client, "alert_unpriced", since=now - length)
         return self._counted("unpriced", [(row["subject"], row["requests"]) for row in rows])
 
     async def _incomplete(self, _: AlertRule, __: datetime) -> Decimal:
-        rows = await clickhouse.ask(self._client, "alert_incomplete")
+        rows = await clickhouse.run_query(self._client, "alert_incomplete")
         # a silent gateway may have lost any number of events: it counts as one
         return self._counted("incomplete", [(row["gateway"], row["missing"] + int(row["silent"])) for row in rows])
 
     async def _dropped(self, _: AlertRule, __: datetime) -> Decimal:
-        rows = await clickhouse.ask(self._client, "alert_incomplete")
+        rows = await clickhouse.run_query(self._client, "alert_incomplete")
         return self._counted("dropped", [(row["gateway"], row["dropped"]) for row in rows])
 
     def _counted(self, measure: str, counts: list[tuple[str, int]]) -> Decimal:

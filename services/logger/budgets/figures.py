@@ -20,7 +20,7 @@ _TOGETHER = 200  # messages published at the same time
 _TIMEOUT = 5.0
 
 
-class Lost(Exception):
+class LeaseLost(Exception):
     """Another logger has taken over."""
 
 
@@ -45,12 +45,12 @@ class Figures:
         until = time.monotonic() + LEASE_SECONDS
         try:
             self._lease = await self._put(_LEASE, b"", after=0, ttl=LEASE_SECONDS)
-        except Lost:
+        except LeaseLost:
             return False
         self._lease_until = until
         return True
 
-    def doubt(self) -> None:
+    def recheck_lease(self) -> None:
         """Renew the lease next time, to see whether we still hold it."""
         self._lease_until = 0.0
 
@@ -63,7 +63,7 @@ class Figures:
             try:
                 self._lease = await self._put(_LEASE, b"", after=self._lease, ttl=LEASE_SECONDS)
                 self._lease_until = until
-            except Lost:
+            except LeaseLost:
                 self._lease = 0
 
     async def release(self) -> None:
@@ -74,7 +74,7 @@ class Figures:
     async def write(self, messages: Mapping[str, bytes], *, ttl: int | None = None) -> None:
         """Write messages by subject, each only over the one that we know.
 
-        Raises Lost if another logger has written. `ttl`: seconds after which they disappear.
+        Raises LeaseLost if another logger has written. `ttl`: seconds after which they disappear.
         """
         for part in _parts(list(messages.items()), _TOGETHER):
             await asyncio.gather(*(self._write(subject, data, ttl=ttl) for subject, data in part))
@@ -90,7 +90,7 @@ class Figures:
             ack = await self._js.publish(subject, data, stream=SPEND_STREAM, headers=headers, msg_ttl=ttl)
         except APIError as error:
             if error.err_code in _CONFLICTS:
-                raise Lost from None
+                raise LeaseLost from None
             raise
         return ack.seq
 

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from nats.aio.client import Client
 
 from services.logger.budgets import figures
-from services.logger.budgets.figures import Figures, Lost
+from services.logger.budgets.figures import Figures, LeaseLost
 from services.logger.budgets.token_totals import TokenTotalsPublisher
 from services.logger.metrics import Metrics
 from shared import clickhouse, events, streams
@@ -77,9 +77,9 @@ class Publisher:
                 try:
                     if await self._has_lease():
                         await self.publish_new()
-                except Lost:  # the lease, or somebody has written a figure
+                except LeaseLost:  # the lease, or somebody has written a figure
                     self._is_changed = True
-                    self._figures.doubt()
+                    self._figures.recheck_lease()
                 except (*streams.Failed, *clickhouse.Failed) as error:
                     self._is_changed = True
                     self._metrics.budget_failures.inc()
@@ -143,7 +143,7 @@ class Publisher:
         is_up = False
         for limit in limits:
             if not self._figures.is_leased:
-                raise Lost
+                raise LeaseLost
             try:
                 found = await ledger.used(self._client, limit, now=at, unpriced=self._unpriced)
             except clickhouse.Failed as error:
@@ -169,7 +169,7 @@ class Publisher:
 
     async def _touched(self, at: datetime) -> set[str]:
         since = (self._looked_at or at) - VISIBLE
-        return {row["account"] for row in await clickhouse.ask(self._client, "limit_touched", since=since)}
+        return {row["account"] for row in await clickhouse.run_query(self._client, "limit_touched", since=since)}
 
     async def _publish_used(self, limit: Limit, found: Mapping[str, Used]) -> None:
         """Publish figures that differ from what is published; those of values without a row become 0."""

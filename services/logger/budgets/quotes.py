@@ -61,7 +61,7 @@ class Quotes:
         if kept is not None and time.monotonic() - kept[0] < FRESH_SECONDS:
             return kept[1]
         now = datetime.now(UTC)
-        (row,) = await clickhouse.ask(
+        (row,) = await clickhouse.run_query(
             self._client, "limit_quote", account=asked.account, token=asked.token, provider=asked.provider,
             model=asked.model, since=now - LATELY,
         )  # fmt: skip
@@ -123,7 +123,7 @@ def _steps(price: Decimal | Tiered) -> list[Decimal]:
 def _contexts(table: Table, provider: str, model: str, *, at: datetime) -> list[tuple[str, str]]:
     """All contexts that a request of this model may be priced in."""
     day = at.astimezone(UTC).date()
-    vendor, meant = table.meant(provider, canonical(model), day)
+    vendor, meant = table.resolve_alias(provider, canonical(model), day)
     tiers = {row.tier for row in table.rows(vendor, meant, day) if row.tier}
     return [
         STANDARD,

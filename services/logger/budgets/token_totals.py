@@ -44,7 +44,7 @@ class TokenTotalsPublisher:
     async def publish(self, through: int, *, at: datetime) -> None:
         """Publish totals that have changed, if it is time.
 
-        `through`: number of the newest event whose row is stored. Raises figures.Lost and one of clickhouse.Failed.
+        `through`: number of the newest event whose row is stored. Raises LeaseLost and one of clickhouse.Failed.
         """
         began = time.monotonic()
         if began < self._next_at:
@@ -56,7 +56,7 @@ class TokenTotalsPublisher:
         if through == self._through and not is_full:
             return
         accounts = [] if is_full else await self._touched(at)
-        rows = await clickhouse.ask(
+        rows = await clickhouse.run_query(
             self._client, "token_totals", day=day, month=month.start, every=is_full, accounts=accounts
         )
         found = {
@@ -79,7 +79,7 @@ class TokenTotalsPublisher:
 
     async def _touched(self, at: datetime) -> list[str]:
         since = (self._computed_at or at) - _VISIBLE
-        return [row["account"] for row in await clickhouse.ask(self._client, "limit_touched", since=since)]
+        return [row["account"] for row in await clickhouse.run_query(self._client, "limit_touched", since=since)]
 
     async def _write(self, found: Mapping[str, bytes], *, ttl: timedelta) -> None:
         published = self._published()

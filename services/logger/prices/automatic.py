@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.logger.metrics import Metrics
-from services.logger.prices import turn as turns
-from services.logger.prices.turn import HOLDER, Turn
+from services.logger.prices import task_lease
+from services.logger.prices.task_lease import HOLDER, TaskLease
 from shared import audit, urls
 from shared.pricing import versions
 from shared.pricing.update import candidate, genai_release, sources
@@ -26,7 +26,7 @@ TASK = "update"
 DAILY = timedelta(days=1)
 RETRY = timedelta(hours=1)  # after a source that could not be fetched
 EVERY = 60.0  # seconds between two looks at whether an update is due
-_TURN = 300.0  # seconds
+_LEASE_SECONDS = 300.0  # seconds
 
 
 class AutomaticUpdates:
@@ -37,23 +37,23 @@ class AutomaticUpdates:
         self._source = source
         self._ca_file = ca_file
         self._metrics = metrics
-        self._turn = Turn(self._js, TASK, seconds=_TURN, holder=holder)
+        self._lease = TaskLease(self._js, TASK, seconds=_LEASE_SECONDS, holder=holder)
 
     async def forever(self, *, every: float = EVERY) -> None:
         """Update whenever it is due; returns at once without a source."""
         while self._source:
             try:
                 await self.run_due()
-            except turns.Failed as error:
+            except task_lease.Failed as error:
                 log.warning("prices not compared with their source: %s", type(error).__name__)
             await asyncio.sleep(every)
 
     async def run_due(self, *, now: datetime | None = None) -> Checked | None:
         """Update if the last comparison is a day old; None if nothing was done."""
         now = now or datetime.now(UTC)
-        if not self._is_due(await versions.checked(self._js), now) or not await self._turn.take():
+        if not self._is_due(await versions.checked(self._js), now) or not await self._lease.take():
             return None
-        if not self._is_due(await versions.checked(self._js), now):  # done by the one who had the turn before
+        if not self._is_due(await versions.checked(self._js), now):  # done by the one who had the lease before
             return None
         record = await self._compare(now)
         await versions.note_checked(self._js, record)
@@ -74,7 +74,7 @@ class AutomaticUpdates:
             release = await asyncio.to_thread(genai_release.read, fetched.data)
             known = await versions.read(self._js)
             in_use = versions.current(known)
-            found = await asyncio.to_thread(candidate.consider, release, in_use.catalog() if in_use else None)
+            found = await asyncio.to_thread(candidate.propose, release, in_use.catalog() if in_use else None)
         except (sources.SourceError, genai_release.UnreadableRelease) as error:
             return Checked(at=now, source=source, outcome=versions.FAILED, text=str(error)[:1000])
         if not found.differences:

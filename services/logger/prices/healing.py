@@ -18,9 +18,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.logger.metrics import Metrics
-from services.logger.prices import turn as turns
+from services.logger.prices import task_lease
 from services.logger.prices.current import CurrentPrices
-from services.logger.prices.turn import HOLDER, LostTurn, Turn
+from services.logger.prices.task_lease import HOLDER, LeaseLost, TaskLease
 from shared import audit, clickhouse
 from shared.pricing import versions
 from shared.pricing.table import UNKNOWN, Table
@@ -74,7 +74,7 @@ class Healing:
         prices: CurrentPrices,
         metrics: Metrics,
         page_rows: int = _PAGE,
-        turn_seconds: float = _TURN,
+        lease_seconds: float = _TURN,
         holder: str = HOLDER,
         share: float = _SHARE,
         monotonic: Callable[[], float] = time.monotonic,
@@ -86,9 +86,9 @@ class Healing:
         self._page_rows = page_rows
         self._share = share
         self._query_seconds = 0.0  # of the last query for what waits
-        self._longest_pause = turn_seconds / 4
+        self._longest_pause = lease_seconds / 4
         self._monotonic = monotonic
-        self._turn = Turn(self._js, TASK, seconds=turn_seconds, holder=holder)
+        self._lease = TaskLease(self._js, TASK, seconds=lease_seconds, holder=holder)
         self._tried: dict[tuple[str, str], tuple[str, datetime]] = {}  # without effect: price version, newest request
 
     async def forever(self, *, every: float = EVERY) -> None:
@@ -100,9 +100,9 @@ class Healing:
             self._prices.changed.clear()
             try:
                 await self.run_once()
-            except (*clickhouse.Failed, *turns.Failed) as error:
+            except (*clickhouse.Failed, *task_lease.Failed) as error:
                 log.warning("requests without price not examined: %s %s", type(error).__name__, str(error)[:200])
-            except LostTurn as error:
+            except LeaseLost as error:
                 log.info("healing goes on elsewhere: %s", error)
             except PricesChanged:
                 log.info("healing starts again: the prices have changed")
@@ -112,13 +112,13 @@ class Healing:
     async def run_once(self) -> int:
         """Run one pass; returns how many requests it has priced."""
         began = self._monotonic()
-        waiting = [msgspec.convert(row, Waiting) for row in await clickhouse.ask(self._client, "price_waiting")]
+        waiting = [msgspec.convert(row, Waiting) for row in await clickhouse.run_query(self._client, "price_waiting")]
         self._query_seconds = self._monotonic() - began
         await self._measure(waiting)
         table = self._prices.table
         ready = [group for group in waiting if group.may_have_a_price and self._is_untried(group, table)]
         ready = [group for group in ready if group.is_priced(table)]
-        if not ready or not await self._turn.take():
+        if not ready or not await self._lease.take():
             return 0
         return sum([await self._heal(group, table) for group in ready])
 
@@ -140,7 +140,7 @@ class Healing:
             if self._prices.table.version != table.version:  # rolled back, maybe: these prices must not go any further
                 raise PricesChanged
             worked = self._monotonic() - began
-            await self._turn.renew()
+            await self._lease.renew()
             await asyncio.sleep(min(worked * (1 / self._share - 1), self._longest_pause))
             began = self._monotonic()
 

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from services.logger.telemetry.sender import NotNow
+from services.logger.telemetry.sender import CollectorBusy
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ class Delivery:
         self._is_refused = False
         self._retry_after = 0.0
 
-    def deliver(self, spans: Sequence[ReadableSpan]) -> int | NotNow:
+    def deliver(self, spans: Sequence[ReadableSpan]) -> int | CollectorBusy:
         """Send spans; returns how many were rejected."""
         if not spans:
             return 0
         self._rejected, self._is_refused, self._retry_after = 0, False, 0.0
         if self.exporter.export(spans) is SpanExportResult.SUCCESS:
             return min(self._rejected, len(spans))
-        return len(spans) if self._is_refused else NotNow(self._retry_after)
+        return len(spans) if self._is_refused else CollectorBusy(self._retry_after)
 
     def accept(self, response: ExportTraceServiceResponse) -> None:
         """Note what the collector says about an export that succeeded."""

@@ -25,7 +25,7 @@ _PAUSE_FIRST, _PAUSE_MOST = 0.5, 10.0  # seconds between two attempts
 _POLL = 0.5  # seconds after which an idle thread looks whether to end
 
 
-class NotNow(NamedTuple):
+class CollectorBusy(NamedTuple):
     """A collector takes nothing for now.
 
     `retry_after`: seconds that it asks to wait; 0 if it does not say.
@@ -40,7 +40,7 @@ class Sender(Generic[T]):
     def __init__(
         self,
         prepare: Callable[[list[StoredRequest]], T],
-        export: Callable[[T], int | NotNow],
+        export: Callable[[T], int | CollectorBusy],
         *,
         capacity: int,
         sent: Counter,
@@ -115,7 +115,7 @@ class Sender(Generic[T]):
         until = time.monotonic() + self._retry_seconds
         left = self._retry_after_seconds
         pause = _PAUSE_FIRST
-        while isinstance(reply := self._export(prepared), NotNow):
+        while isinstance(reply := self._export(prepared), CollectorBusy):
             asked = min(reply.retry_after, left)
             left -= asked
             until += asked

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from services.logger.metrics import Metrics
 from services.logger.settings import Settings
-from services.logger.telemetry.sender import NotNow, Sender
+from services.logger.telemetry.sender import CollectorBusy, Sender
 from services.logger.telemetry.stored_request import StoredRequest
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def running(settings: Settings, *, metrics: Metrics) -> AsyncIterator[Expo
         ratio = settings.otel_sample_ratio
         return spans.build(requests, resource=resource, scope=scope, ratio=ratio, latest_only=latest_only)
 
-    def export(batch: "list[ReadableSpan]") -> int | NotNow:
+    def export(batch: "list[ReadableSpan]") -> int | CollectorBusy:
         return delivery.deliver(batch) if delivery is not None else 0
 
     sender = Sender(

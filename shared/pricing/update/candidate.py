@@ -27,7 +27,7 @@ class Candidate(msgspec.Struct, frozen=True):
         return any(not objection.can_be_overruled for objection in self.objections)
 
 
-def consider(release: Release, current: Catalog | None) -> Candidate:
+def propose(release: Release, current: Catalog | None) -> Candidate:
     """Compare a release with the catalog in use; None: the installed package.
 
     Takes seconds of CPU. UnreadableRelease if its prices cannot be worked with.

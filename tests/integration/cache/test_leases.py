@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import HELD, HIT, LEASED, MISS, REFUSED, STORED, Reply
 from tests.support import servers
-from tests.support.cache_replicas import Asking, asking, replica
+from tests.support.cache_replicas import CacheRequests, cache_requests, replica
 
 LEASE_SECONDS = cache_protocol.LEASE_SECONDS
 
@@ -33,33 +33,33 @@ def new_key() -> str:
 
 
 @pytest.fixture
-async def ask(nats: servers.NatsServer) -> AsyncIterator[Asking]:
+async def ask(nats: servers.NatsServer) -> AsyncIterator[CacheRequests]:
     """Two replicas, asked in turn as it happens."""
-    async with replica(nats), replica(nats), asking(nats) as found:
+    async with replica(nats), replica(nats), cache_requests(nats) as found:
         yield found
 
 
-async def listening(ask: Asking, key: str) -> Subscription:
+async def listening(ask: CacheRequests, key: str) -> Subscription:
     """What is said about a key from now on."""
     heard = await ask.nc.subscribe(f"{cache_protocol.CHANGED}.{cache_protocol.digest(key)}")
     await ask.nc.flush()
     return heard
 
 
-async def test_one_of_200_concurrent_lookups_calls_the_provider(ask: Asking) -> None:
+async def test_one_of_200_concurrent_lookups_calls_the_provider(ask: CacheRequests) -> None:
     for _ in range(5):
         name = new_key()
         responses = await asyncio.gather(*(ask.lookup(name, lease=True) for _ in range(200)))
         assert Counter((response.kind, response.detail) for response in responses) == {(HELD, ""): 199, (LEASED, ""): 1}
 
 
-async def test_a_lookup_that_wants_no_lease_takes_none(ask: Asking, key: str) -> None:
+async def test_a_lookup_that_wants_no_lease_takes_none(ask: CacheRequests, key: str) -> None:
     assert (await ask.lookup(key)).kind == MISS
     assert (await ask.lookup(key, lease=True)).kind == LEASED
 
 
 @pytest.mark.parametrize("ttl", [1, 3600])
-async def test_storing_an_entry_frees_the_lease_and_notifies_waiters(ask: Asking, key: str, ttl: int) -> None:
+async def test_storing_an_entry_frees_the_lease_and_notifies_waiters(ask: CacheRequests, key: str, ttl: int) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.lookup(key, lease=True)).kind == HELD
@@ -73,7 +73,7 @@ async def test_storing_an_entry_frees_the_lease_and_notifies_waiters(ask: Asking
     assert again.kind == LEASED, "the first lease must be gone with the entry"
 
 
-async def test_no_second_lease_is_granted_around_the_moment_of_storing(ask: Asking) -> None:
+async def test_no_second_lease_is_granted_around_the_moment_of_storing(ask: CacheRequests) -> None:
     for _ in range(40):
         name = new_key()
         held = await ask.lookup(name, lease=True)
@@ -87,7 +87,7 @@ async def test_no_second_lease_is_granted_around_the_moment_of_storing(ask: Aski
 
 
 @pytest.mark.parametrize("entry", [bytes(cache_protocol.LARGEST_ENTRY + 1), b"x"], ids=["too large", "no time"])
-async def test_an_entry_that_cannot_be_kept_frees_the_lease(ask: Asking, key: str, entry: bytes) -> None:
+async def test_an_entry_that_cannot_be_kept_frees_the_lease(ask: CacheRequests, key: str, entry: bytes) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.store(key, entry, ttl=60 if len(entry) > 1 else 0, lease=held.lease)).kind == REFUSED
@@ -95,7 +95,7 @@ async def test_an_entry_that_cannot_be_kept_frees_the_lease(ask: Asking, key: st
     assert (await ask.lookup(key, lease=True)).kind == LEASED
 
 
-async def test_a_released_lease_is_free_at_once(ask: Asking, key: str) -> None:
+async def test_a_released_lease_is_free_at_once(ask: CacheRequests, key: str) -> None:
     held = await ask.lookup(key, lease=True)
     heard = await listening(ask, key)
     assert (await ask.release(key, held.lease)).kind == MISS
@@ -109,7 +109,7 @@ def short(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_protocol, "LEASE_SECONDS", LEASE_SECONDS)
 
 
-async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: Asking, key: str, short: None) -> None:
+async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: CacheRequests, key: str, short: None) -> None:
     began = time.monotonic()
     assert (await ask.lookup(key, lease=True)).kind == LEASED
     leased = time.monotonic()
@@ -121,7 +121,7 @@ async def test_the_lease_of_a_dead_caller_is_free_within_seconds(ask: Asking, ke
     assert time.monotonic() - began > LEASE_SECONDS - 0.1
 
 
-async def renewed(ask: Asking, key: str, *, seconds: float) -> list[int]:
+async def renewed(ask: CacheRequests, key: str, *, seconds: float) -> list[int]:
     """The numbers of a lease that is renewed for so long; none if the machine let a renewal come too late."""
     sent = time.monotonic()  # since when the lease holds, at the earliest
     numbers = [(await ask.lookup(key, lease=True)).lease]
@@ -138,7 +138,7 @@ async def renewed(ask: Asking, key: str, *, seconds: float) -> list[int]:
     return numbers
 
 
-async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, key: str, short: None) -> None:
+async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: CacheRequests, key: str, short: None) -> None:
     while not (numbers := await renewed(ask, key, seconds=LEASE_SECONDS + 1.5)):
         key = new_key()
     assert len(set(numbers)) == len(numbers)
@@ -147,7 +147,7 @@ async def test_a_renewed_lease_holds_for_as_long_as_it_is_renewed(ask: Asking, k
     assert (await ask.renew(key, numbers[-1])).kind == REFUSED
 
 
-async def test_lease_cannot_be_released_or_renewed_by_another_holder(ask: Asking, key: str) -> None:
+async def test_lease_cannot_be_released_or_renewed_by_another_holder(ask: CacheRequests, key: str) -> None:
     first = await ask.lookup(key, lease=True)
     await ask.release(key, first.lease)
     second = await ask.lookup(key, lease=True)
@@ -167,16 +167,16 @@ async def test_leases_do_not_outlive_nats_and_are_granted_again(
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("nats")) as server:
         async with replica(server):
-            async with asking(server) as ask:
+            async with cache_requests(server) as ask:
                 assert (await ask.lookup(key, lease=True)).kind == LEASED
             server.kill()
             server.start()
-            async with asking(server) as ask:
+            async with cache_requests(server) as ask:
                 while await kind(ask, key) != LEASED:
                     await asyncio.sleep(0.05)
 
 
-async def kind(ask: Asking, key: str) -> str:
+async def kind(ask: CacheRequests, key: str) -> str:
     try:
         return (await ask.lookup(key, lease=True, seconds=1)).kind
     except Exception as error:  # no replica is back yet
@@ -190,6 +190,6 @@ async def test_only_gateways_receive_change_notices_and_within_their_permissions
         nc = await nats_client.connect(nats.url("gateway"), service="gateway")
         heard = await nc.subscribe(cache_protocol.CHANGED + ".>")
         await nc.flush()
-        assert (await Asking(nc).store(key, b"x")).kind == STORED
+        assert (await CacheRequests(nc).store(key, b"x")).kind == STORED
         assert (await heard.next_msg(timeout=60)).subject.endswith(cache_protocol.digest(key))
         await nc.close()

@@ -12,7 +12,7 @@ import pytest
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import HIT, MISS, STORED, Purge
 from tests.support import servers
-from tests.support.cache_replicas import Asking, Process, asking, processes, replica
+from tests.support.cache_replicas import CacheRequests, Process, cache_requests, processes, replica
 from tests.support.idle_clock import IdleClockLoop
 
 PATIENCE = 2.0  # seconds; a gateway waits for a quarter of one, but may do without an answer on a busy machine
@@ -31,8 +31,8 @@ def replicas(server: servers.NatsServer, tmp_path: Path) -> Iterator[list[Proces
 
 
 @pytest.fixture
-async def ask(server: servers.NatsServer, replicas: list[Process]) -> AsyncIterator[Asking]:
-    async with asking(server) as found:
+async def ask(server: servers.NatsServer, replicas: list[Process]) -> AsyncIterator[CacheRequests]:
+    async with cache_requests(server) as found:
         yield found
 
 
@@ -40,7 +40,7 @@ def new_key(account: str = "team-a") -> str:
     return cache_protocol.key(account=account, model="openai/gpt-4o", digest=uuid.uuid4().hex * 2)
 
 
-async def answered(ask: Asking, key: str) -> str:
+async def answered(ask: CacheRequests, key: str) -> str:
     """A lookup while a replica may hang or be gone: what it was, "" when it took too long."""
     try:
         return (await ask.lookup(key, seconds=PATIENCE)).kind
@@ -48,12 +48,12 @@ async def answered(ask: Asking, key: str) -> str:
         return ""
 
 
-async def found(ask: Asking, key: str) -> str:
+async def found(ask: CacheRequests, key: str) -> str:
     """A lookup while all replicas answer, however busy the machine is."""
     return (await ask.lookup(key)).kind
 
 
-async def test_killed_replica_fails_only_its_requests_in_flight(ask: Asking, replicas: list[Process]) -> None:
+async def test_killed_replica_fails_only_its_requests_in_flight(ask: CacheRequests, replicas: list[Process]) -> None:
     key = new_key()
     await ask.store(key, b"x")
     during = [asyncio.create_task(answered(ask, key)) for _ in range(50)]
@@ -68,7 +68,7 @@ async def test_killed_replica_fails_only_its_requests_in_flight(ask: Asking, rep
 
 
 async def test_hung_replica_delays_only_its_share_and_serves_nothing_stale_afterwards(
-    server: servers.NatsServer, ask: Asking, replicas: list[Process]
+    server: servers.NatsServer, ask: CacheRequests, replicas: list[Process]
 ) -> None:
     key, kept = new_key("purged"), new_key()
     await ask.store(key, b"x")
@@ -91,7 +91,7 @@ async def test_hung_replica_delays_only_its_share_and_serves_nothing_stale_after
     assert {await found(ask, kept) for _ in range(40)} == {HIT}
 
 
-async def test_a_stopped_replica_leaves_no_request_unanswered(ask: Asking, replicas: list[Process]) -> None:
+async def test_a_stopped_replica_leaves_no_request_unanswered(ask: CacheRequests, replicas: list[Process]) -> None:
     keys = [new_key() for _ in range(3000)]
     at_once, done = asyncio.Semaphore(200), 0
 
@@ -126,7 +126,7 @@ def test_without_nats_a_stop_takes_no_longer_than_it_may(tmp_path_factory: pytes
     async def seconds_of_a_stop(own: servers.NatsServer) -> float:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, IdleClockLoop)
-        async with replica(own, cache_stop_seconds=5.0), asking(own) as ask:
+        async with replica(own, cache_stop_seconds=5.0), cache_requests(own) as ask:
             key = new_key()
             await ask.store(key, b"x")
             own.kill()

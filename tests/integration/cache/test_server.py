@@ -20,7 +20,7 @@ from services.cache.store import Store
 from shared import cache_protocol, nats_client
 from shared.cache_protocol import HIT, MISS, REFUSED, STORED, Purge, Reply, Stats
 from tests.support import ports, servers
-from tests.support.cache_replicas import Asking, asking, replica
+from tests.support.cache_replicas import CacheRequests, cache_requests, replica
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def new_key(account: str = "team-a") -> str:
 
 
 @pytest.fixture
-async def ask(nats: servers.NatsServer) -> AsyncIterator[Asking]:
-    async with asking(nats) as found:
+async def ask(nats: servers.NatsServer) -> AsyncIterator[CacheRequests]:
+    async with cache_requests(nats) as found:
         yield found
 
 
@@ -77,7 +77,7 @@ async def purge(nats: servers.NatsServer, pattern: str, *, count: int = 1) -> No
         assert msgspec.msgpack.decode(data, type=Reply).kind == MISS
 
 
-async def test_lookup_finds_exactly_the_stored_key(nats: servers.NatsServer, ask: Asking, key: str) -> None:
+async def test_lookup_finds_exactly_the_stored_key(nats: servers.NatsServer, ask: CacheRequests, key: str) -> None:
     entry = random.randbytes(4096)
     async with replica(nats):
         assert (await ask.lookup(key)).kind == MISS
@@ -88,7 +88,7 @@ async def test_lookup_finds_exactly_the_stored_key(nats: servers.NatsServer, ask
 
 
 async def test_an_entry_may_be_empty_or_as_large_as_allowed_and_no_larger(
-    nats: servers.NatsServer, ask: Asking, key: str
+    nats: servers.NatsServer, ask: CacheRequests, key: str
 ) -> None:
     largest = bytes(cache_protocol.LARGEST_ENTRY)
     async with replica(nats, cache_memory_bytes=0):
@@ -102,7 +102,7 @@ async def test_an_entry_may_be_empty_or_as_large_as_allowed_and_no_larger(
 
 @pytest.mark.parametrize("memory", [0, 1 << 20], ids=["stream", "memory"])
 async def test_an_entry_ends_when_its_time_is_over(
-    nats: servers.NatsServer, ask: Asking, key: str, memory: int
+    nats: servers.NatsServer, ask: CacheRequests, key: str, memory: int
 ) -> None:
     async with replica(nats, cache_memory_bytes=memory):
         began = time.time()
@@ -118,7 +118,7 @@ async def test_an_entry_ends_when_its_time_is_over(
 
 
 async def test_expired_entries_are_removed_and_ttl_is_always_bounded(
-    nats: servers.NatsServer, ask: Asking, key: str
+    nats: servers.NatsServer, ask: CacheRequests, key: str
 ) -> None:
     async with replica(nats):
         assert (await ask.store(key, b"x", ttl=0)).kind == REFUSED
@@ -138,7 +138,7 @@ async def test_expired_entries_are_removed_and_ttl_is_always_bounded(
         await nc.close()
 
 
-async def test_entries_outlive_a_restart_of_the_cache_and_of_nats(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_entries_outlive_a_restart_of_the_cache_and_of_nats(nats: servers.NatsServer, ask: CacheRequests) -> None:
     names = [new_key() for _ in range(20)]
     async with replica(nats):
         for name in names:
@@ -160,7 +160,7 @@ def on_disk(nats: servers.NatsServer) -> str:
     return "".join(block.read_text(errors="replace") for block in blocks)
 
 
-async def found(ask: Asking, key: str) -> bytes:
+async def found(ask: CacheRequests, key: str) -> bytes:
     """The entry, as soon as it is answered for: connections come back in their own time."""
     while True:
         try:
@@ -176,7 +176,7 @@ async def test_a_server_that_came_back_empty_is_used_again_once_the_job_has_made
     tmp_path_factory: pytest.TempPathFactory, key: str
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("nats")) as server:
-        async with replica(server), asking(server) as ask:
+        async with replica(server), cache_requests(server) as ask:
             await ask.store(key, b"lost")
             server.kill()
             for path in (server.directory / "jetstream").rglob("*"):
@@ -189,7 +189,7 @@ async def test_a_server_that_came_back_empty_is_used_again_once_the_job_has_made
             assert await found(ask, key) == b"new"
 
 
-async def told(ask: Asking, key: str) -> str:
+async def told(ask: CacheRequests, key: str) -> str:
     try:
         return (
             await ask.raw(cache_protocol.STORE, cache_protocol.encode(cache_protocol.Store(key, b"new", 60)), seconds=1)
@@ -198,7 +198,7 @@ async def told(ask: Asking, key: str) -> str:
         return type(error).__name__
 
 
-async def test_changes_reach_the_memory_of_all_replicas(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_changes_reach_the_memory_of_all_replicas(nats: servers.NatsServer, ask: CacheRequests) -> None:
     async with replica(nats), replica(nats):
         for round_ in range(30):
             name = new_key()
@@ -215,7 +215,7 @@ async def settled(nats: servers.NatsServer) -> None:
     await stats(nats, count=2)
 
 
-async def test_after_a_purge_no_replica_serves_what_was_purged(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_after_a_purge_no_replica_serves_what_was_purged(nats: servers.NatsServer, ask: CacheRequests) -> None:
     async with replica(nats), replica(nats):
         mine, other = [new_key("purged") for _ in range(10)], new_key("kept")
         for name in (*mine, other):
@@ -231,7 +231,9 @@ async def test_after_a_purge_no_replica_serves_what_was_purged(nats: servers.Nat
         assert (await ask.lookup(other)).kind == MISS
 
 
-async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_a_replica_that_was_cut_off_serves_nothing_that_it_missed(
+    nats: servers.NatsServer, ask: CacheRequests
+) -> None:
     async with Cable(nats.port) as cable, replica(nats, nats_url=cable.url(nats)), replica(nats):
         names = [new_key() for _ in range(20)]
         for name in names:
@@ -312,7 +314,9 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
     target.close()
 
 
-async def test_concurrent_stores_and_lookups_converge_on_the_last_entry(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_concurrent_stores_and_lookups_converge_on_the_last_entry(
+    nats: servers.NatsServer, ask: CacheRequests
+) -> None:
     async with replica(nats), replica(nats):
         name = new_key()
 
@@ -420,7 +424,7 @@ async def published(nc: Client, count: int) -> None:
     ids=["empty", "zero", "garbage", "numbers", "json", "random", "wildcard", "path", "injection"],
 )
 async def test_garbage_is_refused_and_the_next_request_is_served(
-    nats: servers.NatsServer, ask: Asking, data: bytes
+    nats: servers.NatsServer, ask: CacheRequests, data: bytes
 ) -> None:
     async with replica(nats):
         for subject in (cache_protocol.LOOKUP, cache_protocol.STORE, cache_protocol.RENEW, cache_protocol.RELEASE):
@@ -435,7 +439,9 @@ async def test_malformed_broadcast_is_refused(nats: servers.NatsServer) -> None:
             assert msgspec.msgpack.decode(response, type=Reply).kind == REFUSED
 
 
-async def test_lookups_beyond_the_concurrency_limit_are_immediate_misses(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_lookups_beyond_the_concurrency_limit_are_immediate_misses(
+    nats: servers.NatsServer, ask: CacheRequests
+) -> None:
     async with replica(nats, cache_concurrency=1):
         names = [new_key() for _ in range(200)]
         await ask.store(names[0], b"x")
@@ -446,7 +452,7 @@ async def test_lookups_beyond_the_concurrency_limit_are_immediate_misses(nats: s
         assert (await ask.lookup(names[0])).kind == HIT
 
 
-async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsServer, ask: CacheRequests) -> None:
     key = new_key()
     async with replica(nats):
         await ask.store(key, b"x", ttl=3600)
@@ -459,7 +465,7 @@ async def test_requests_received_before_a_stop_get_replies(nats: servers.NatsSer
                 assert {response.kind for response in await asyncio.gather(*asked)} == {HIT}
 
 
-async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer, ask: Asking, key: str) -> None:
+async def test_metrics_count_lookups_stores_and_leases(nats: servers.NatsServer, ask: CacheRequests, key: str) -> None:
     port = ports.free_port()
     async with replica(nats, cache_ops_port=port):
         await ask.store(key, b"x" * 1000)
@@ -489,14 +495,18 @@ def page(url: str) -> str:
         return str(response.read().decode())
 
 
-async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(nats: servers.NatsServer, ask: Asking, key: str) -> None:
+async def test_a_lookup_whose_reading_takes_too_long_is_a_miss(
+    nats: servers.NatsServer, ask: CacheRequests, key: str
+) -> None:
     async with replica(nats, cache_memory_bytes=0):
         await ask.store(key, b"x")
     async with replica(nats, cache_memory_bytes=0, cache_lookup_seconds=1e-6):
         assert await ask.lookup(key, lease=True) == Reply(MISS, detail="the stream did not respond in time")
 
 
-async def test_memory_is_bounded_and_the_stream_still_has_the_rest(nats: servers.NatsServer, ask: Asking) -> None:
+async def test_memory_is_bounded_and_the_stream_still_has_the_rest(
+    nats: servers.NatsServer, ask: CacheRequests
+) -> None:
     async with replica(nats, cache_memory_bytes=100_000):
         names = [new_key() for _ in range(40)]
         for name in names:
@@ -510,7 +520,7 @@ async def test_the_oldest_entries_go_when_the_disk_is_full(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("nats")) as server:
-        async with replica(server, cache_max_bytes=1 << 20, cache_memory_bytes=0), asking(server) as ask:
+        async with replica(server, cache_max_bytes=1 << 20, cache_memory_bytes=0), cache_requests(server) as ask:
             names = [new_key() for _ in range(30)]
             for name in names:
                 assert (await ask.store(name, bytes(100_000))).kind == STORED

@@ -14,7 +14,7 @@ import pytest
 from shared import cache_protocol
 from shared.cache_protocol import HIT
 from tests.support import cli, servers
-from tests.support.cache_replicas import Asking, asking, processes
+from tests.support.cache_replicas import CacheRequests, cache_requests, processes
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,8 +32,8 @@ def replicas(server: servers.NatsServer, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture
-async def ask(server: servers.NatsServer, replicas: None) -> AsyncIterator[Asking]:
-    async with asking(server) as found:
+async def ask(server: servers.NatsServer, replicas: None) -> AsyncIterator[CacheRequests]:
+    async with cache_requests(server) as found:
         yield found
 
 
@@ -63,7 +63,7 @@ def new_key(account: str = "team-a", model: str = "openai/gpt-4o") -> str:
     return cache_protocol.key(account=account, model=model, digest=uuid.uuid4().hex * 2)
 
 
-async def test_stats_show_every_replica_and_what_is_stored(run: Run, ask: Asking) -> None:
+async def test_stats_show_every_replica_and_what_is_stored(run: Run, ask: CacheRequests) -> None:
     key = new_key()
     await ask.store(key, bytes(1000))
     for _ in range(20):
@@ -100,7 +100,7 @@ EVERY = "a a-other b b-claude b-grok"
     ],
 )
 async def test_purge_removes_matching_entries_from_disk_and_memory_and_reports_the_count(
-    run: Run, ask: Asking, arguments: str, left: str
+    run: Run, ask: CacheRequests, arguments: str, left: str
 ) -> None:
     a, b, model = (f"{word}-{uuid.uuid4().hex[:8]}" for word in ("a", "b", "m"))
     keys = {
@@ -124,7 +124,7 @@ async def test_purge_removes_matching_entries_from_disk_and_memory_and_reports_t
         assert [name for name, key in keys.items() if (await ask.lookup(key)).kind == HIT] == left.split()
 
 
-async def test_one_entry_can_be_purged_by_its_key(run: Run, ask: Asking) -> None:
+async def test_one_entry_can_be_purged_by_its_key(run: Run, ask: CacheRequests) -> None:
     key, other = new_key(), new_key()
     await ask.store(key, b"x")
     await ask.store(other, b"x")
@@ -150,7 +150,7 @@ async def test_one_entry_can_be_purged_by_its_key(run: Run, ask: Asking) -> None
     ids=" ".join,
 )
 async def test_purge_without_a_selection_is_refused_and_removes_nothing(
-    run: Run, ask: Asking, arguments: tuple[str, ...]
+    run: Run, ask: CacheRequests, arguments: tuple[str, ...]
 ) -> None:
     key = new_key()
     await ask.store(key, b"x")
@@ -162,7 +162,7 @@ async def test_purge_without_a_selection_is_refused_and_removes_nothing(
 
 @pytest.mark.parametrize(("typed", "status", "kind"), [("n", 1, HIT), ("", 1, HIT), ("y", 0, "miss")])
 async def test_purge_of_everything_asks_for_confirmation_at_a_terminal(
-    run: Run, ask: Asking, typed: str, status: int, kind: str
+    run: Run, ask: CacheRequests, typed: str, status: int, kind: str
 ) -> None:
     key = new_key()
     await ask.store(key, b"x")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import cli, servers
-from tests.support.dashboard_app import desk, settle
+from tests.support.dashboard_app import create_accounts, desk
 
 SECOND = timedelta(seconds=1)
 
@@ -222,7 +222,7 @@ def test_an_operator_can_accept_what_is_lost_and_the_verdict_names_it(ledger: Le
 async def test_the_health_page_gives_the_same_verdict_as_the_command_line(
     ledger: Ledger, nats: servers.NatsServer
 ) -> None:
-    await settle(nats)
+    await create_accounts(nats)
     ledger.beat("gone", sequence=0, ago=60)
     ledger.store()
     async with desk(nats.url("dashboard"), ledger.server.url("reader")) as made:

@@ -220,7 +220,7 @@ def test_every_table_that_names_requesters_is_erased(known: TwoAccounts) -> None
             "CREATE TABLE metrion.later (account String, requester String) ENGINE = MergeTree ORDER BY ()"
         )
         try:
-            return {row["table"] for row in await client_module.ask(client, "erasure_tables")}
+            return {row["table"] for row in await client_module.run_query(client, "erasure_tables")}
         finally:
             await client.command("DROP TABLE metrion.later SYNC")
             await client.close()

@@ -112,12 +112,17 @@ async def test_concurrent_first_starts_create_one_admin(tmp_path: Path, monkeypa
         clients = [await nats_client.connect(fresh.url("dashboard"), service="dashboard") for _ in range(4)]
         await servers.provision(fresh)
         made = await asyncio.gather(
-            *(dashboard_users.first(one.jetstream(), password=f"password number {n}") for n, one in enumerate(clients))
+            *(
+                dashboard_users.create_first_admin(one.jetstream(), password=f"password number {n}")
+                for n, one in enumerate(clients)
+            )
         )
         assert made.count(True) == 1
         found = await dashboard_users.get(clients[0].jetstream(), dashboard_users.FIRST)
         assert found and passwords.matches(f"password number {made.index(True)}", found[0].password)
-        assert not await dashboard_users.first(clients[0].jetstream(), password="another password"), "nor any later one"
+        assert not await dashboard_users.create_first_admin(clients[0].jetstream(), password="another password"), (
+            "nor any later one"
+        )
         for one in clients:
             await one.close()
 

@@ -15,7 +15,7 @@ from shared import accounts_admin, api_keys, audit
 from tests.support import api_client, patience, servers
 from tests.support import dashboard_app as desks
 from tests.support.api_client import ApiClient, ApiResponse
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 
 PERIOD = {"from": "2026-10-20", "to": "2026-11-12"}
 
@@ -26,12 +26,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
+async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
     async with desks.desk(*house) as found:
         yield found
 
@@ -47,7 +47,7 @@ def fresh() -> str:
     return uuid.uuid4().hex[:12]
 
 
-async def test_a_key_is_stored_as_a_hash_and_works_until_it_is_revoked(desk: Desk) -> None:
+async def test_a_key_is_stored_as_a_hash_and_works_until_it_is_revoked(desk: DashboardApp) -> None:
     name = fresh()
     reader = await api_client.client(desk, name)
     assert (await reader.get("/requests", PERIOD)).status == 200
@@ -75,7 +75,7 @@ class Later(datetime):
         return cls.fromtimestamp(time.time() + 7200, tz)
 
 
-async def test_an_expired_key_does_not_work(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_expired_key_does_not_work(desk: DashboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
     secret = await api_keys.create(desk.control.js, name=fresh(), role="read", expires_at=expires_at)
     await desk.until_known(secret)
@@ -83,7 +83,7 @@ async def test_an_expired_key_does_not_work(desk: Desk, monkeypatch: pytest.Monk
     problem(await ApiClient(desk, secret).get("/requests"), 401, "expired")
 
 
-async def test_wrong_keys_are_throttled_while_a_right_one_from_the_same_address_works(desk: Desk) -> None:
+async def test_wrong_keys_are_throttled_while_a_right_one_from_the_same_address_works(desk: DashboardApp) -> None:
     reader = await api_client.client(desk, fresh())
     wrong = [ApiClient(desk, api_keys.PREFIX + "0" * 39 + str(number % 10)) for number in range(12)]
     statuses = [(await one.get("/requests")).status for one in wrong]
@@ -107,7 +107,7 @@ async def test_a_key_makes_so_many_requests_per_minute_and_no_more(
 
 
 @pytest.mark.parametrize(("role", "account"), [("read", ""), ("read", desks.A), ("admin", ""), ("admin", desks.A)])
-async def test_each_route_is_open_to_keys_of_its_role_only(desk: Desk, role: str, account: str) -> None:
+async def test_each_route_is_open_to_keys_of_its_role_only(desk: DashboardApp, role: str, account: str) -> None:
     may = {Access.VIEWER}
     may |= {Access.ALL_ACCOUNTS} if not account else set()
     may |= {Access.ADMIN} if role == "admin" else set()
@@ -127,7 +127,7 @@ def path_of(path: str) -> str:
     return path.replace("{account}", desks.A).replace("{provider}", "openai").replace("{name}", "nothing")
 
 
-async def test_nothing_is_answered_without_a_key(desk: Desk) -> None:
+async def test_nothing_is_answered_without_a_key(desk: DashboardApp) -> None:
     nobody = ApiClient(desk)
     for route, needed in API_ROUTES.items():
         method, path = route.split(" ")
@@ -139,7 +139,7 @@ async def test_nothing_is_answered_without_a_key(desk: Desk) -> None:
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_session_reads_what_its_user_sees_and_changes_nothing(desk: Desk) -> None:
+async def test_a_session_reads_what_its_user_sees_and_changes_nothing(desk: DashboardApp) -> None:
     browser = await desk.browser("viewer-a")
     answer = await browser.get("/api/v1/requests?from=2026-10-20&to=2026-11-12&limit=1000")
     assert answer.status == 200 and desks.A in answer.text and desks.B not in answer.text
@@ -153,7 +153,7 @@ async def test_a_session_reads_what_its_user_sees_and_changes_nothing(desk: Desk
                 assert changed.status == 401, route
 
 
-async def test_a_key_is_served_under_any_host_name_and_a_session_is_not(desk: Desk) -> None:
+async def test_a_key_is_served_under_any_host_name_and_a_session_is_not(desk: DashboardApp) -> None:
     key = await api_client.client(desk, fresh())
     assert (await key.ask("GET", "/requests", headers={"Host": "dashboard.svc.local"})).status == 200
     browser = await desk.browser("viewer")
@@ -161,7 +161,7 @@ async def test_a_key_is_served_under_any_host_name_and_a_session_is_not(desk: De
     assert answer.status == 421 and "application/problem+json" in answer.headers["Content-Type"]
 
 
-async def test_every_error_is_a_problem_that_names_its_cause(desk: Desk) -> None:
+async def test_every_error_is_a_problem_that_names_its_cause(desk: DashboardApp) -> None:
     key = await api_client.client(desk, fresh())
     problem(await key.get("/nothing"), 404, "/api/v1/nothing")
     answer = await key.ask("PUT", "/requests")
@@ -183,7 +183,7 @@ async def test_every_error_is_a_problem_that_names_its_cause(desk: Desk) -> None
     problem(await confined.get("/requests", account=desks.B), 403, "access")
 
 
-async def test_settings_page_creates_and_revokes_keys(desk: Desk) -> None:
+async def test_settings_page_creates_and_revokes_keys(desk: DashboardApp) -> None:
     name = fresh()
     admin = await desk.browser("admin-a")
     made = await admin.post("/settings/api-key", {"name": name, "role": "read", "expires": "2999-01-01"})
@@ -212,7 +212,7 @@ async def test_known_keys_work_for_a_while_without_nats(
     tmp_path_factory: pytest.TempPathFactory, house: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("outage")) as nats:
-        await desks.settle(nats)
+        await desks.create_accounts(nats)
         async with desks.desk(nats.url("dashboard"), house[1]) as found:
             key = await api_client.client(found, fresh())
             nats.kill()

@@ -22,7 +22,7 @@ from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
 from tests.support import focus as spec
 from tests.support.api_client import ApiClient
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 from tests.support.focus_rows import priced
 
 NOVEMBER = {"month": "2026-11"}
@@ -41,13 +41,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
     ):
-        asyncio.run(desks.furnish(nats, engine.url("logger")))
+        asyncio.run(desks.create_data(nats, engine.url("logger")))
         asyncio.run(put(engine, [row for account in (desks.A, desks.B) for row in priced(account)]))
         yield House(nats, engine)
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[Desk]:
+async def desk(house: House) -> AsyncIterator[DashboardApp]:
     async with desks.desk(house.nats.url("dashboard"), house.clickhouse.url("reader")) as found:
         yield found
 
@@ -62,12 +62,12 @@ async def total(engine: servers.ClickHouseServer, account: str) -> Decimal:
     """What an account owes for November in New York."""
     client = await clickhouse.connect(engine.url("reader"), service="test")
     since, until = "2026-11-01 04:00:00.0", "2026-12-01 05:00:00.0"
-    rows = await clickhouse.ask(client, "statement", since=since, until=until, account=account)
+    rows = await clickhouse.run_query(client, "statement", since=since, until=until, account=account)
     await client.close()
     return sum((row["cost_usd"] for row in rows if row["section"] == "total"), Decimal(0))
 
 
-async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: Desk, house: House) -> None:
+async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: DashboardApp, house: House) -> None:
     month = {**NOVEMBER, "tz": "America/New_York"}
     everybody = await api_client.client(desk, uuid.uuid4().hex)
     confined = await api_client.client(desk, uuid.uuid4().hex, account=desks.A)
@@ -114,7 +114,7 @@ async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: Desk, house
     ],
 )
 async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str
+    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     key = await api_client.client(desk, uuid.uuid4().hex)
     names = ", ".join(f"toString(number) AS {name}" for name in focus.columns("1.2")[1:])
@@ -138,7 +138,7 @@ async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
 
 @pytest.mark.parametrize("path", ["/export/focus?month=2026-11", "/requests.ndjson?from=2026-10-20&to=2026-11-12"])
 async def test_export_fails_as_a_problem_while_nothing_is_sent(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str
+    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     key = await api_client.client(desk, uuid.uuid4().hex)
     monkeypatch.setattr(clickhouse, "text", lambda name: "SELECT throwIf(1) AS AvailabilityZone")
@@ -166,7 +166,7 @@ async def _received(key: ApiClient, path: str) -> tuple[bytes, Exception | None]
 
 @pytest.mark.parametrize("when", ["before the first byte", "while reading", "unread"])
 async def test_query_of_an_export_ends_when_its_client_leaves_or_stops_reading(
-    desk: Desk, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
     key = await api_client.client(desk, uuid.uuid4().hex)
     mark = f"x{uuid.uuid4().hex}"
@@ -218,7 +218,7 @@ def made(account: str, token: str, **changes: Any) -> ResponseRow:
 
 
 async def test_token_reads_the_requests_made_with_it_and_no_others(
-    desk: Desk, house: House, monkeypatch: pytest.MonkeyPatch
+    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = await nats_client.connect(house.nats.url("admin"), service="admin")
     js = admin.jetstream()

@@ -11,7 +11,7 @@ from services.dashboard.api import table
 from services.dashboard.metrics import METRICS
 from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 
 EXAMPLES = "6"  # of each operation: about 20 seconds
 SEED = "20261129"  # every run tries the same requests; another seed looks elsewhere
@@ -28,7 +28,7 @@ async def test_no_request_gets_a_server_error_or_an_undocumented_response(
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        await desks.furnish(nats, clickhouse.url("logger"))
+        await desks.create_data(nats, clickhouse.url("logger"))
         many = 1_000_000
         async with desks.desk(nats.url("dashboard"), clickhouse.url("reader"), api_requests_per_minute=many) as desk:
             admin = await api_client.client(desk, "fuzzer", role="admin")
@@ -54,7 +54,7 @@ async def _fuzzed(url: str, key: str, folder: Path) -> tuple[int, str]:
     return run.returncode, output.decode()
 
 
-def _statuses(desk: Desk) -> set[str]:
+def _statuses(desk: DashboardApp) -> set[str]:
     """Return the statuses of all responses of the API."""
     (metric,) = desk.app[METRICS].requests.collect()
     return {sample.labels["status"] for sample in metric.samples if "/api/v1/" in sample.labels.get("route", "")}

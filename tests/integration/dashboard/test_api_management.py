@@ -19,7 +19,7 @@ from shared.vault import Vault
 from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
 from tests.support.api_client import ApiClient, ApiResponse
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 
 PERIOD = {"from": "2026-10-20", "to": "2026-11-12"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -47,12 +47,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str], tmp_path: Path) -> AsyncIterator[Desk]:
+async def desk(house: tuple[str, str], tmp_path: Path) -> AsyncIterator[DashboardApp]:
     async with desks.desk(*house, sql_users_file=str(tmp_path / SQL_USERS)) as found:
         yield found
 
@@ -67,7 +67,7 @@ def fresh() -> str:
     return f"n{uuid.uuid4().hex[:10]}"
 
 
-async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: Desk, tmp_path: Path) -> None:
+async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: DashboardApp, tmp_path: Path) -> None:
     name, team, js = fresh(), fresh(), desk.control.js
     admin = await api_client.client(desk, name, role="admin")
     await done(admin, "POST", "/accounts", 201, name=team)
@@ -157,7 +157,7 @@ async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: D
 
 
 async def test_sql_users_are_managed_where_the_operator_lets_them_be(
-    desk: Desk, house: tuple[str, str], tmp_path: Path
+    desk: DashboardApp, house: tuple[str, str], tmp_path: Path
 ) -> None:
     operator = await api_client.client(desk, fresh(), role="admin")
     confined = await api_client.client(desk, fresh(), role="admin", account=desks.A)
@@ -183,7 +183,7 @@ async def test_sql_users_are_managed_where_the_operator_lets_them_be(
         await done(ApiClient(lonely, operator.key), "GET", "/sql-users", 503)
 
 
-async def test_a_repeated_creation_is_answered_again_and_not_done_again(desk: Desk) -> None:
+async def test_a_repeated_creation_is_answered_again_and_not_done_again(desk: DashboardApp) -> None:
     name, js = fresh(), desk.control.js
     admin = await api_client.client(desk, name, role="admin", account=desks.A)
 
@@ -213,7 +213,7 @@ async def test_a_repeated_creation_is_answered_again_and_not_done_again(desk: De
     assert (await create("no spaces", "x")).status == 400
 
 
-async def test_a_key_of_one_account_reaches_nothing_of_another_on_any_route(desk: Desk) -> None:
+async def test_a_key_of_one_account_reaches_nothing_of_another_on_any_route(desk: DashboardApp) -> None:
     before = await state_of(desk)
     for role in (api_keys.READ, api_keys.ADMIN):
         key = await api_client.client(desk, fresh(), role=role, account=desks.A)
@@ -242,7 +242,7 @@ async def send(key: ApiClient, operation: Operation, query: dict[str, str]) -> A
 REQUEST_OF_B = str(uuid.uuid4())
 
 
-async def state_of(desk: Desk) -> Any:
+async def state_of(desk: DashboardApp) -> Any:
     js = desk.control.js
     directory = await accounts_admin.read(js)
     return (
@@ -293,7 +293,7 @@ async def state_of(desk: Desk) -> Any:
     ],
 )  # fmt: skip
 async def test_a_change_that_is_not_possible_says_why(
-    desk: Desk, method: str, path: str, body: dict[str, Any] | None, status: int, words: str
+    desk: DashboardApp, method: str, path: str, body: dict[str, Any] | None, status: int, words: str
 ) -> None:
     admin = await api_client.client(desk, fresh(), role="admin")
     answer = await admin.ask(method, path, **({"json": body} if body is not None else {}))
@@ -301,7 +301,7 @@ async def test_a_change_that_is_not_possible_says_why(
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
-async def test_bodies_that_are_not_json_or_too_large_are_refused(desk: Desk) -> None:
+async def test_bodies_that_are_not_json_or_too_large_are_refused(desk: DashboardApp) -> None:
     admin = await api_client.client(desk, fresh(), role="admin")
     for data, headers, status in (
         (b"name=x", {"Content-Type": "application/x-www-form-urlencoded"}, 415),

@@ -18,7 +18,7 @@ from services.dashboard.auth.throttle import FREE_FAILURES
 from shared import api_keys, passwords
 from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 from tests.support.examples import examples
 
 
@@ -28,12 +28,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
+async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
     async with desks.desk(*house) as found:
         yield found
 
@@ -47,13 +47,13 @@ def cheap_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------- sign-in
 
 
-async def test_concurrent_guesses_beyond_the_free_ones_are_refused_unchecked(desk: Desk) -> None:
+async def test_concurrent_guesses_beyond_the_free_ones_are_refused_unchecked(desk: DashboardApp) -> None:
     browser = await desk.browser()
     answers = await asyncio.gather(*(browser.sign_in("viewer", f"guess {number}") for number in range(60)))
     assert Counter(answer.status for answer in answers) == {401: FREE_FAILURES["user"], 429: 60 - FREE_FAILURES["user"]}
 
 
-async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(desk: Desk) -> None:
+async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(desk: DashboardApp) -> None:
     browser = await desk.browser()
     for number in range(FREE_FAILURES["address"] + 5):
         await browser.sign_in(f"made-up-{number}", "guess")
@@ -85,7 +85,9 @@ async def test_a_trusted_proxy_says_where_a_request_comes_from_without_signing_a
         assert (await browser.get("/keys", **{"X-Forwarded-User": "admin"})).status == 303
 
 
-async def test_forwarded_for_is_ignored_without_a_trusted_proxy(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_forwarded_for_is_ignored_without_a_trusted_proxy(
+    desk: DashboardApp, caplog: pytest.LogCaptureFixture
+) -> None:
     browser = await desk.browser()
     await browser.post("/signin", {"name": "nobody", "password": "x"}, **{"X-Forwarded-For": "203.0.113.7"})
     assert "sign-in refused for 'nobody' from 127.0.0.1" in caplog.text
@@ -124,7 +126,7 @@ ODD_TEXT = st.one_of(
     "cookie",
     [f"abc.{TOKEN}", f"ff.{TOKEN}", f"00.{TOKEN}", f"2a.{TOKEN}", f"c3.{TOKEN}", f"{'6' * 126}.{TOKEN}", f".{TOKEN}"],
 )
-async def test_forged_session_cookie_is_rejected(desk: Desk, cookie: str) -> None:
+async def test_forged_session_cookie_is_rejected(desk: DashboardApp, cookie: str) -> None:
     browser = await desk.browser()
     for path in ("/", "/keys", "/settings"):
         assert (await browser.get(path, Cookie=f"metrion={cookie}")).status == 303
@@ -145,7 +147,7 @@ FIELDS = ("account", "name", "role", "password", "old", "new", "models", "allow"
 
 
 @pytest.fixture(scope="module")
-def standing(house: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, Desk]]:
+def standing(house: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, DashboardApp]]:
     """A dashboard for all examples of a property, and the loop that it runs in."""
     with asyncio.Runner() as run:
         stack = contextlib.AsyncExitStack()
@@ -153,7 +155,7 @@ def standing(house: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, Desk]]:
         run.run(stack.aclose())
 
 
-async def _statuses(desk: Desk, send: Any) -> list[int]:
+async def _statuses(desk: DashboardApp, send: Any) -> list[int]:
     browser = await desk.browser("admin")
     try:
         return await send(browser)
@@ -173,7 +175,7 @@ async def _statuses_of_own(house: tuple[str, str], send: Any) -> list[int]:
     cookie=st.text(alphabet=string.ascii_letters + string.digits + '._-="', max_size=60),
 )
 def test_no_parameter_of_a_page_makes_it_fail(
-    standing: tuple[asyncio.Runner, Desk], path: str, query: list[tuple[str, str]], cookie: str
+    standing: tuple[asyncio.Runner, DashboardApp], path: str, query: list[tuple[str, str]], cookie: str
 ) -> None:
     run, desk = standing
 
@@ -215,7 +217,7 @@ def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, for
     ],
 )  # fmt: skip
 async def test_malformed_form_body_is_refused_without_a_server_error(
-    desk: Desk, content_type: str, body: bytes
+    desk: DashboardApp, content_type: str, body: bytes
 ) -> None:
     browser = await desk.browser("admin")
     headers = browser.origin | {"Content-Type": content_type}
@@ -225,7 +227,7 @@ async def test_malformed_form_body_is_refused_without_a_server_error(
 
 
 @pytest.mark.parametrize("origin", ["http://[", "null", "http://[::1", "://", "http://a:b:c"])
-async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: Desk, origin: str) -> None:
+async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: DashboardApp, origin: str) -> None:
     browser = await desk.browser("admin")
     browser.origin = {"Origin": origin}
     assert (await browser.post("/keys/token", {"name": "x"})).status == 403
@@ -251,7 +253,7 @@ async def test_no_response_names_the_software_not_even_to_a_malformed_request(ho
 
 
 @pytest.mark.parametrize("method", ["FOO", "PROPFIND", "TRACE", "DELETE", "get"])
-async def test_methods_that_the_api_does_not_know_are_problems(desk: Desk, method: str) -> None:
+async def test_methods_that_the_api_does_not_know_are_problems(desk: DashboardApp, method: str) -> None:
     request = f"{method} /api/v1/usage HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     answer = await _exchange(desk.port, request.encode())
     assert answer.split()[1] in (b"400", b"405"), answer
@@ -259,7 +261,9 @@ async def test_methods_that_the_api_does_not_know_are_problems(desk: Desk, metho
 
 
 @pytest.mark.parametrize("path", ["/signin", "/api/v1/accounts", "/mcp"])
-async def test_body_that_trickles_in_is_not_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+async def test_body_that_trickles_in_is_not_waited_for(
+    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     monkeypatch.setattr(request_body, "BODY_SECONDS", 0.05)
     key = (await api_client.client(desk, "slow" + path[-3:], role=api_keys.ADMIN)).key if path != "/signin" else ""
     head = {
@@ -289,7 +293,7 @@ MALFORMED_FORMS = MALFORMED_BODIES | {
 
 @pytest.mark.parametrize("name", MALFORMED_FORMS)
 async def test_malformed_form_is_a_400_and_no_failure_of_the_dashboard(
-    desk: Desk, name: str, caplog: pytest.LogCaptureFixture
+    desk: DashboardApp, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers, body = MALFORMED_FORMS[name]
     answer = await _post(desk, "/signin", body, {"Content-Type": FORM} | headers)
@@ -299,7 +303,7 @@ async def test_malformed_form_is_a_400_and_no_failure_of_the_dashboard(
 
 @pytest.mark.parametrize("path", ["/api/v1/accounts", "/mcp"])
 async def test_malformed_body_is_a_problem_and_no_failure_of_the_dashboard(
-    desk: Desk, path: str, caplog: pytest.LogCaptureFixture
+    desk: DashboardApp, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = (await api_client.client(desk, f"malformed-{path[-3:]}", role=api_keys.ADMIN)).key
     known = {
@@ -314,7 +318,7 @@ async def test_malformed_body_is_a_problem_and_no_failure_of_the_dashboard(
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def _post(desk: Desk, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+async def _post(desk: DashboardApp, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
     head = {"Host": f"127.0.0.1:{desk.port}"} | headers | length
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())

@@ -21,7 +21,7 @@ from shared import api_keys
 from tests.support import api_client, servers
 from tests.support import dashboard_app as desks
 from tests.support.api_client import ApiClient
-from tests.support.dashboard_app import Desk
+from tests.support.dashboard_app import DashboardApp
 
 PERIOD = {"from": "2026-10-20", "to": "2026-11-12"}
 SECONDS = servers.DEADLINE
@@ -33,12 +33,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
+async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
     async with desks.desk(*house) as found:
         yield found
 
@@ -125,7 +125,7 @@ async def check_figures(client: Client, stated: dict[str, Any]) -> None:
 
 
 async def test_each_tool_states_the_api_s_figures_on_both_transports(
-    desk: Desk, house: tuple[str, str], tmp_path: Path
+    desk: DashboardApp, house: tuple[str, str], tmp_path: Path
 ) -> None:
     key = await api_client.client(desk, "all")
     stated = await operations(key)
@@ -140,7 +140,7 @@ async def test_each_tool_states_the_api_s_figures_on_both_transports(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_key_of_one_account_sees_nothing_else(desk: Desk, tmp_path: Path) -> None:
+async def test_a_key_of_one_account_sees_nothing_else(desk: DashboardApp, tmp_path: Path) -> None:
     key = await api_client.client(desk, "of-a", account=desks.A)
     (of_b,) = (await api(await api_client.client(desk, "of-b", account=desks.B), "/requests", limit=1))["rows"]
     async with over_http(key) as client, over_stdio("--url", desk.url, folder=tmp_path, METRION_API_KEY=key.key) as own:
@@ -183,7 +183,9 @@ async def check_hostile(client: Client) -> None:
         await client.call_tool("drop_table", {})
 
 
-async def test_bad_messages_get_an_error_and_nothing_breaks(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bad_messages_get_an_error_and_nothing_breaks(
+    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = await api_client.client(desk, "hostile")
     path = "/../../mcp"
     accept = {"Accept": "application/json, text/event-stream"}

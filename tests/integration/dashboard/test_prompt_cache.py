@@ -105,7 +105,7 @@ async def test_the_query_adds_up_what_the_cache_saved_and_what_it_cost_beyond(
     url, account, rows = stored
     client = await client_module.connect(url, service="test")
     period = {"since": START - timedelta(hours=1), "until": START + timedelta(hours=1)}
-    lines = await client_module.ask(client, "prompt_cache", **period, account=account, limit=100)
+    lines = await client_module.run_query(client, "prompt_cache", **period, account=account, limit=100)
     await client.close()
     assert sum(line["saved_usd"] for line in lines) == saved(counted(rows)) == Decimal("0.3825")
     assert sum(line["extra_usd"] for line in lines) == extra(counted(rows)) == Decimal("0.26875")

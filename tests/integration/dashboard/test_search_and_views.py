@@ -17,7 +17,7 @@ from services.logger.rows import ResponseRow
 from shared import audit, clickhouse, dashboard_users, rollup
 from tests.support import dashboard_app as desks
 from tests.support import sample_rows, servers
-from tests.support.dashboard_app import A, B, Browser, Desk
+from tests.support.dashboard_app import A, B, Browser, DashboardApp
 from tests.support.page_markup import Page
 
 # A search covers the last 30 days, and the sample rows grow old.
@@ -36,7 +36,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse_server,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse_server.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse_server.url("logger")))
         asyncio.run(_add_ids(clickhouse_server.url("logger")))
         yield nats.url("dashboard"), clickhouse_server.url("reader")
 
@@ -65,7 +65,7 @@ async def _add_ids(url: str) -> None:
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[Desk]:
+async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
     async with desks.desk(*house) as found:
         yield found
 
@@ -83,7 +83,7 @@ def found(urls: Sequence[str], start: str) -> list[str]:
     return [url for url in urls if url.startswith(start)]
 
 
-async def test_search_finds_names_and_ids_of_the_own_account_only(desk: Desk) -> None:
+async def test_search_finds_names_and_ids_of_the_own_account_only(desk: DashboardApp) -> None:
     admin = await desk.browser("admin")
     viewer = await desk.browser("viewer-a")
     searched = {
@@ -105,7 +105,7 @@ async def test_search_finds_names_and_ids_of_the_own_account_only(desk: Desk) ->
     assert (await viewer.get(f"/search?q=x&account={B}")).status == 400
 
 
-async def test_search_lists_pages_that_the_user_may_open_and_the_palette_gets_only_results(desk: Desk) -> None:
+async def test_search_lists_pages_that_the_user_may_open_and_the_palette_gets_only_results(desk: DashboardApp) -> None:
     admin = await desk.browser("admin")
     viewer = await desk.browser("viewer-a")
     palette = await admin.get("/search?q=HEAL", **{"X-Partial": "1"})
@@ -125,7 +125,7 @@ async def save(browser: Browser, name: str, url: str, **more: str) -> Any:
     return await browser.post("/views", {"name": name, "url": url} | more)
 
 
-async def test_own_view_is_saved_listed_opened_renamed_and_deleted(desk: Desk) -> None:
+async def test_own_view_is_saved_listed_opened_renamed_and_deleted(desk: DashboardApp) -> None:
     ann = await desk.browser("viewer-a")
     url = "/cost?period=7d&model=model-of-team-a&without=requester"
     answer = await save(ann, f"  {HOSTILE}\n ", url)
@@ -146,7 +146,7 @@ async def test_own_view_is_saved_listed_opened_renamed_and_deleted(desk: Desk) -
     assert not (await _listing(desk, "viewer-a")).own
 
 
-async def test_shared_view_is_seen_by_its_account_alone_and_audited(desk: Desk) -> None:
+async def test_shared_view_is_seen_by_its_account_alone_and_audited(desk: DashboardApp) -> None:
     ann = await desk.browser("viewer-a")
     await save(ann, "Ours", "/logs?status=failed&page=3", shared="1")
     (view,) = (await _listing(desk, "admin-a")).shared
@@ -185,12 +185,12 @@ async def test_shared_view_is_seen_by_its_account_alone_and_audited(desk: Desk) 
         ("x", "/cost?" + "&".join(f"p{number}=12345678" for number in range(150)), "too many filters"),
     ],
 )
-async def test_view_that_cannot_be_opened_is_not_saved(desk: Desk, name: str, url: str, reason: str) -> None:
+async def test_view_that_cannot_be_opened_is_not_saved(desk: DashboardApp, name: str, url: str, reason: str) -> None:
     answer = await save(await desk.browser("viewer-a"), name, url)
     assert answer.status == 422 and reason in answer.text, answer.text
 
 
-async def test_views_are_bounded_and_end_with_their_user(desk: Desk) -> None:
+async def test_views_are_bounded_and_end_with_their_user(desk: DashboardApp) -> None:
     js = desk.control.js
     browser = await desk.browser("viewer")
     first, *others = await asyncio.gather(*(save(browser, f"view {number}", "/") for number in range(4)))
@@ -206,7 +206,7 @@ async def test_views_are_bounded_and_end_with_their_user(desk: Desk) -> None:
     assert not (await _listing(desk, "viewer")).own, "a later user of this name is another one"
 
 
-async def _listing(desk: Desk, name: str) -> saved_views.Offered:
+async def _listing(desk: DashboardApp, name: str) -> saved_views.Offered:
     """What a user can open, as they see it."""
     entry = await dashboard_users.get(desk.control.js, name)
     assert entry is not None

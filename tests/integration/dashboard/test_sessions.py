@@ -28,7 +28,7 @@ from tests.support import history, report_pages, sample_rows, servers
 from tests.support.definitions import cost, is_error, is_estimated, model_name
 from tests.support.expected_usage import request
 from tests.support.page_markup import Page
-from tests.support.priced_rows import CHAT, OPENAI, book, chat
+from tests.support.priced_rows import CHAT, OPENAI, chat, priced_row
 from tests.support.query_runners import SparingRunner
 from tests.support.report_pages import get, status
 
@@ -73,7 +73,7 @@ async def store(clickhouse: servers.ClickHouseServer | servers.External) -> Asyn
 async def ask(url: str, **values: Any) -> list[dict[str, Any]]:
     client = await client_module.connect(url, service="test")
     try:
-        return await client_module.ask(client, "sessions", **values)
+        return await client_module.run_query(client, "sessions", **values)
     finally:
         await client.close()
 
@@ -509,11 +509,11 @@ def tokens_of(model: str, fresh: int, read: int, written: int, made: int) -> Res
     """The row of an answer with these tokens, priced as the logger does."""
     if model.startswith("gpt"):
         body = chat(model, fresh + read, made, prompt={"cached_tokens": read})
-        return book(body, at=NOON, **OPENAI, **CHAT)
+        return priced_row(body, at=NOON, **OPENAI, **CHAT)
     usage = {"input_tokens": fresh, "cache_read_input_tokens": read, "cache_creation_input_tokens": written,
              "output_tokens": made}  # fmt: skip
     body = {"type": "message", "role": "assistant", "model": model, "content": [], "usage": usage}
-    return book(body, at=NOON, provider="anthropic", dialect=ANTHROPIC, endpoint="POST /v1/messages")
+    return priced_row(body, at=NOON, provider="anthropic", dialect=ANTHROPIC, endpoint="POST /v1/messages")
 
 
 def ten_sessions() -> dict[str, tuple[str, list[tuple[float, str, ResponseRow]]]]:

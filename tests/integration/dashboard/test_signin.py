@@ -24,7 +24,7 @@ from shared.rights import RIGHTS
 from tests.support import dashboard_app as desks
 from tests.support import sample_rows as made_up
 from tests.support import servers
-from tests.support.dashboard_app import PASSWORD, Desk
+from tests.support.dashboard_app import PASSWORD, DashboardApp
 from tests.support.query_runners import SparingRunner
 
 PERIOD = "from=2026-10-20&to=2026-11-12"
@@ -47,12 +47,12 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHou
 def house(
     server: servers.NatsServer, books: servers.ClickHouseServer
 ) -> tuple[servers.NatsServer, servers.ClickHouseServer]:
-    asyncio.run(desks.furnish(server, books.url("logger")))
+    asyncio.run(desks.create_data(server, books.url("logger")))
     return server, books
 
 
 @pytest.fixture
-async def desk(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> AsyncIterator[Desk]:
+async def desk(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> AsyncIterator[DashboardApp]:
     async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as found:
         yield found
 
@@ -66,7 +66,7 @@ def results() -> dict[str, QueryResult]:
 @pytest.fixture
 async def lookout(
     house: tuple[servers.NatsServer, servers.ClickHouseServer], results: dict[str, QueryResult]
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[DashboardApp]:
     """A dashboard that runs a query of the same account and period once, whoever opens the page."""
     asked = SparingRunner(house[1].url("reader"), results=results)
     async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), asked=asked) as found:
@@ -91,7 +91,7 @@ MAY = {
 # ---------- who may
 
 
-async def test_route_without_an_access_rule_prevents_the_start(desk: Desk) -> None:
+async def test_route_without_an_access_rule_prevents_the_start(desk: DashboardApp) -> None:
     assert routes.names(desk.app) == set(ALL_ROUTES), "the table names what there is, and nothing else"
 
     async def forgotten(_: object) -> None: ...
@@ -102,7 +102,7 @@ async def test_route_without_an_access_rule_prevents_the_start(desk: Desk) -> No
         routes.check(app)
 
 
-async def test_no_route_shows_or_changes_anything_before_sign_in(desk: Desk) -> None:
+async def test_no_route_shows_or_changes_anything_before_sign_in(desk: DashboardApp) -> None:
     browser = await desk.browser()
     for path in GETS:
         answer = await browser.get(path)
@@ -116,7 +116,7 @@ async def test_no_route_shows_or_changes_anything_before_sign_in(desk: Desk) -> 
 
 
 @pytest.mark.parametrize("name", list(MAY))
-async def test_each_route_is_open_to_its_roles_only(lookout: Desk, name: str) -> None:
+async def test_each_route_is_open_to_its_roles_only(lookout: DashboardApp, name: str) -> None:
     browser = await lookout.browser(name)
     for route, needed in ROUTES.items():
         if needed is Access.ANYBODY:
@@ -130,7 +130,7 @@ async def test_each_route_is_open_to_its_roles_only(lookout: Desk, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
-async def test_no_page_shows_another_account_to_a_user_of_one_account(lookout: Desk, name: str) -> None:
+async def test_no_page_shows_another_account_to_a_user_of_one_account(lookout: DashboardApp, name: str) -> None:
     browser = await lookout.browser(name)
     for path in GETS:
         for query in (PERIOD, f"{PERIOD}&account=team-b", f"{PERIOD}&token=token-of-team-b", "account=team-b&token=token-of-team-b",
@@ -155,7 +155,7 @@ def _without(text: str, echoed: str) -> str:
     return text
 
 
-async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, server: servers.NatsServer) -> None:
+async def test_an_accounts_admin_cannot_change_another_account(desk: DashboardApp, server: servers.NatsServer) -> None:
     browser, before = await desk.browser("admin-a"), await _directory(desk)
     for path in POSTS:
         for form in (
@@ -170,14 +170,14 @@ async def test_an_accounts_admin_cannot_change_another_account(desk: Desk, serve
     assert before.active("team-b") == after.active("team-b")
 
 
-async def _directory(desk: Desk):  # type: ignore[no-untyped-def]
+async def _directory(desk: DashboardApp):  # type: ignore[no-untyped-def]
     return await accounts_admin.read(desk.control.js)
 
 
 # ---------- signing in
 
 
-async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(desk: Desk) -> None:
+async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(desk: DashboardApp) -> None:
     browser = await desk.browser()
     planted = "61646d696e." + "A" * 43
     browser.session.cookie_jar.update_cookies({"metrion": planted}, URL(desk.url))
@@ -193,12 +193,12 @@ async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(de
     assert (await stale.get("/keys")).status == 303, "the session before the sign-in is over"
 
 
-def _cookie(browser: desks.Browser, desk: Desk) -> str:
+def _cookie(browser: desks.Browser, desk: DashboardApp) -> str:
     return browser.session.cookie_jar.filter_cookies(URL(desk.url))["metrion"].value
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
-    desk: Desk, house: tuple[servers.NatsServer, servers.ClickHouseServer]
+    desk: DashboardApp, house: tuple[servers.NatsServer, servers.ClickHouseServer]
 ) -> None:
     plain = (await (await desk.browser()).sign_in("viewer")).headers["Set-Cookie"]
     assert plain.startswith("metrion=") and "Secure" not in plain
@@ -219,7 +219,7 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
         )
 
 
-async def test_stored_session_record_does_not_contain_a_usable_cookie(desk: Desk) -> None:
+async def test_stored_session_record_does_not_contain_a_usable_cookie(desk: DashboardApp) -> None:
     browser = await desk.browser("viewer")
     cookie = _cookie(browser, desk)
     info = await desk.control.js.stream_info(dashboard_users.STREAM)
@@ -232,7 +232,7 @@ async def test_stored_session_record_does_not_contain_a_usable_cookie(desk: Desk
         assert PASSWORD not in f"{message.data!r}"
 
 
-async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttled(desk: Desk) -> None:
+async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttled(desk: DashboardApp) -> None:
     browser = await desk.browser()
     wrong, nobody = await browser.sign_in("viewer", "wrong password"), await browser.sign_in("nobody", "wrong password")
     assert wrong.status == nobody.status == 401
@@ -244,11 +244,11 @@ async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttl
 
 
 @pytest.mark.parametrize("next_", ["//evil.example/", "https://evil.example", "/\\evil.example", "/signout"])
-async def test_sign_in_never_redirects_to_another_site(desk: Desk, next_: str) -> None:
+async def test_sign_in_never_redirects_to_another_site(desk: DashboardApp, next_: str) -> None:
     assert (await (await desk.browser()).sign_in("viewer", following=next_)).headers["Location"] == "/"
 
 
-async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
+async def test_signing_out_ends_the_session_on_the_server(desk: DashboardApp) -> None:
     browser = await desk.browser("viewer")
     kept = _cookie(browser, desk)
     assert (await browser.post("/signout")).status == 303
@@ -260,7 +260,7 @@ async def test_signing_out_ends_the_session_on_the_server(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
 )
-async def test_cross_site_requests_change_nothing(desk: Desk, headers: dict[str, str]) -> None:
+async def test_cross_site_requests_change_nothing(desk: DashboardApp, headers: dict[str, str]) -> None:
     browser = await desk.browser("admin")
     browser.origin = headers
     before = await _directory(desk)
@@ -270,7 +270,7 @@ async def test_cross_site_requests_change_nothing(desk: Desk, headers: dict[str,
     assert (await _directory(desk)).tokens == before.tokens
 
 
-async def test_unknown_host_name_is_refused(desk: Desk) -> None:
+async def test_unknown_host_name_is_refused(desk: DashboardApp) -> None:
     browser = await desk.browser("admin")
     for path in (*GETS, "/signin", "/static/app.css"):
         answer = await browser.get(path, Host="evil.example")
@@ -296,7 +296,7 @@ async def test_proxy_headers_are_trusted_from_the_trusted_proxy_only(
 # ---------- changes
 
 
-async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(desk: Desk) -> None:
+async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(desk: DashboardApp) -> None:
     browser = await desk.browser("admin")
     page = await browser.get("/keys")
     for right in RIGHTS:
@@ -316,7 +316,7 @@ async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(de
 
 
 async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
-    desk: Desk, caplog: pytest.LogCaptureFixture, server: servers.NatsServer
+    desk: DashboardApp, caplog: pytest.LogCaptureFixture, server: servers.NatsServer
 ) -> None:
     browser = await desk.browser("admin")
     assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
@@ -351,7 +351,7 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     assert "audited" in confined.text and len(re.findall("<tr><th scope=.row", confined.text)) == len(own)
 
 
-async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Desk) -> None:
+async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: DashboardApp) -> None:
     operator = await desk.browser("admin")
     await operator.post("/settings/user", {"name": "bob", "role": "admin", "account": "team-a"})
     await dashboard_users.change(desk.control.js, "bob", password=desks.CHEAP)
@@ -372,7 +372,7 @@ async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: De
     assert (await operator.post("/settings/user/delete", {"name": "admin"})).status == 422, "nobody removes themselves"
 
 
-async def test_user_can_end_own_sessions_only(desk: Desk) -> None:
+async def test_user_can_end_own_sessions_only(desk: DashboardApp) -> None:
     here, there = await desk.browser("viewer"), await desk.browser("viewer")
     page = await here.get("/settings")
     digests = re.findall(r'name="session" value="([0-9a-f]{64})"', page.text)
@@ -386,7 +386,7 @@ async def test_user_can_end_own_sessions_only(desk: Desk) -> None:
     assert (await here.get("/keys")).status == 200
 
 
-async def test_hostile_names_are_escaped(desk: Desk) -> None:
+async def test_hostile_names_are_escaped(desk: DashboardApp) -> None:
     browser = await desk.browser("admin")
     hostile = '"><script>alert(1)</script>'
     for path, form in (
@@ -435,12 +435,12 @@ async def test_hostile_names_are_escaped(desk: Desk) -> None:
     assert "&lt;script&gt;" in (await browser.get("/keys")).text
 
 
-async def test_a_form_of_endless_length_is_refused(desk: Desk) -> None:
+async def test_a_form_of_endless_length_is_refused(desk: DashboardApp) -> None:
     browser = await desk.browser()
     assert (await browser.post("/signin", {"name": "x" * 100_000, "password": "y"})).status == 413
 
 
-async def test_dead_letters_can_be_viewed_and_discarded(desk: Desk, server: servers.NatsServer) -> None:
+async def test_dead_letters_can_be_viewed_and_discarded(desk: DashboardApp, server: servers.NatsServer) -> None:
     logger = await nats_client.connect(server.url("logger"), service="logger")
     done = await logger.jetstream().publish(
         "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
@@ -456,7 +456,7 @@ async def test_dead_letters_can_be_viewed_and_discarded(desk: Desk, server: serv
 
 
 async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
-    desk: Desk, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
+    desk: DashboardApp, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "DEDUP_WINDOW", timedelta(0))
     logger = await nats_client.connect(server.url("logger"), service="logger")
@@ -476,7 +476,7 @@ async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
     await logger.close()
 
 
-async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: servers.ClickHouseServer) -> None:
+async def test_the_first_request_of_a_token_is_noticed(desk: DashboardApp, books: servers.ClickHouseServer) -> None:
     browser = await desk.browser("viewer-a")
     asked = "/integrate/seen?account=team-a&token=fresh"
     assert json.loads((await browser.get(asked)).text)["requests"] == 0
@@ -494,7 +494,7 @@ async def test_the_first_request_of_a_token_is_noticed(desk: Desk, books: server
 
 
 async def test_failed_first_request_is_shown_as_failed_with_its_reason(
-    desk: Desk, books: servers.ClickHouseServer
+    desk: DashboardApp, books: servers.ClickHouseServer
 ) -> None:
     browser = await desk.browser("viewer-a")
     row = made_up.generate(10, account="team-a", count=1)[0]
@@ -512,7 +512,7 @@ async def test_failed_first_request_is_shown_as_failed_with_its_reason(
     assert f'href="/logs/{row.id}"' in page and 'data-state="bad"' in page
 
 
-async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a_person(desk: Desk) -> None:
+async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a_person(desk: DashboardApp) -> None:
     browser = await desk.browser("admin-a")
     form = {"account": "team-a", "name": "codex-ann", "requester": "ann@example.com"}
     page = await browser.post("/integrate/token?tool=codex", form)
@@ -532,7 +532,7 @@ async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a
         )
 
 
-async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: Desk) -> None:
+async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: DashboardApp) -> None:
     admin, viewer = await desk.browser("admin-a"), await desk.browser("viewer-a")
     hint = "No Mistral key in account team-a"
     page = (await viewer.get("/integrate?provider=mistral")).text
@@ -547,7 +547,7 @@ async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: 
     assert (await admin.post("/integrate/key", {**form, "account": "team-b"})).status == 403
 
 
-async def test_integrate_shows_how_to_use_a_key_of_ones_own(desk: Desk) -> None:
+async def test_integrate_shows_how_to_use_a_key_of_ones_own(desk: DashboardApp) -> None:
     browser = await desk.browser("viewer-a")
     for provider in ("anthropic", "openai"):
         stored = (await browser.get(f"/integrate?provider={provider}")).text
@@ -564,7 +564,7 @@ async def test_pages_stay_readable_and_explain_why_changes_fail_while_nats_is_do
     house: tuple[servers.NatsServer, servers.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("own")) as own:
-        await desks.settle(own)
+        await desks.create_accounts(own)
         async with desks.desk(own.url("dashboard"), house[1].url("reader")) as alone:
             browser = await alone.browser("admin")
             assert (await browser.get(f"/requesters?{PERIOD}")).status == 200

@@ -16,7 +16,7 @@ from services.logger.rows import ResponseRow
 from shared import events as event_types
 from shared.events import RequestEvent, ResponseEvent
 from tests.support import paths
-from tests.support.gateway_app import System, request, system, vanish
+from tests.support.gateway_app import System, request, reset_connection, system
 
 RECORDINGS = paths.RECORDINGS
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -151,11 +151,11 @@ async def broken(gateway: System, chosen: Stream, after: int, *, end: str, leave
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     await until(lambda: came(gateway, len(b"".join(chosen.events[: max(after, 0)]))))
     if leave:
-        vanish(writer)
+        reset_connection(writer)
         await until(lambda: not gateway.clients)
     script.go.set()
     await until(lambda: gateway.proxy.active == 0 and len(gateway.events) >= 2)
-    vanish(writer)
+    reset_connection(writer)
     await until(lambda: not gateway.clients)
     first, last = gateway.events
     assert isinstance(first, RequestEvent) and isinstance(last, ResponseEvent), "one pair, in order"
@@ -276,7 +276,7 @@ async def test_a_response_that_breaks_off_while_it_is_drained_is_not_drained(nam
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(path=chosen.path, body=json.dumps(chosen.body).encode()))
         await asyncio.wait_for(reader.readuntil(b"data: "), 60)
-        vanish(writer)
+        reset_connection(writer)
         await until(lambda: not gateway.clients)
         left.set()
         await until(lambda: gateway.proxy._metrics.draining)
@@ -311,7 +311,7 @@ async def test_gemini_streaming_as_one_array_is_cut_like_its_events(leave: bool,
             writer.write(request(path=path, body=json.dumps(GEMINI).encode()))
             await asyncio.wait_for(reader.readuntil(events[after - 1]), 60)
             if leave:
-                vanish(writer)
+                reset_connection(writer)
                 await until(lambda gateway=gateway: not gateway.clients)
             go.set()
             await until(lambda gateway=gateway: gateway.proxy.active == 0)

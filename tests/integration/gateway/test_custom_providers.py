@@ -134,7 +134,7 @@ def client(port: int, name: str = "vllm") -> "openai.AsyncOpenAI":
     return openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/api/proxy/{name}/v1", api_key=TOKEN, max_retries=0)
 
 
-def booked(book: Any, folder: Path) -> rows.ResponseRow:
+def recorded_row(book: Any, folder: Path) -> rows.ResponseRow:
     file = folder / "prices.toml"
     file.write_text(PRICES)
     return rows.response_row(book.last, Table.load(file))
@@ -147,7 +147,7 @@ async def test_a_vllm_is_called_by_the_sdk_and_recorded_at_the_operators_prices(
     async with vllm() as (server, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         response = await sdk.chat.completions.create(**ASK)
         assert response.choices[0].message.content == "Hallo"
-        row = booked(metrion.events, tmp_path)
+        row = recorded_row(metrion.events, tmp_path)
         assert (row.provider, row.model, row.input_tokens, row.output_tokens) == ("vllm", "qwen3-32b", 11, 3)
         assert str(row.cost) == "0.000002300000"  # 11 x 0.10 + 3 x 0.40, a million tokens
         assert server.seen[0]["headers"]["Authorization"] == "Bearer vllm-key-of-the-operator"
@@ -162,7 +162,7 @@ async def test_usage_of_a_vllm_stream_is_asked_for_and_taken_out_again_when_the_
             async with gateway(tmp_path, url, include_usage=include_usage) as metrion, client(metrion.port) as sdk:
                 chunks = [chunk async for chunk in await sdk.chat.completions.create(**ASK, stream=True)]
                 assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "Hallo", None]
-                row = booked(metrion.events, tmp_path)
+                row = recorded_row(metrion.events, tmp_path)
                 asked = "stream_options" in server.seen[-1]["body"]
                 assert (asked, row.usage_source) == ((True, "reported") if include_usage else (False, "estimated"))
                 assert row.cost_source == ("computed" if include_usage else "estimated")
@@ -174,7 +174,7 @@ async def test_an_error_of_an_own_provider_raises_the_sdks_exception_and_is_reco
     async with vllm() as (_, url), gateway(tmp_path, url) as metrion, client(metrion.port) as sdk:
         with pytest.raises(openai.NotFoundError, match="does not exist"):
             await sdk.chat.completions.create(**{**ASK, "model": "missing"})
-        row = booked(metrion.events, tmp_path)
+        row = recorded_row(metrion.events, tmp_path)
         assert (row.status, row.error_type, row.cost) == (404, "NotFoundError", 0)
 
 
@@ -211,7 +211,7 @@ async def test_the_charge_that_a_router_states_is_recorded(tmp_path: Path, strea
         response: Any = await sdk.chat.completions.create(**ASK, stream=stream)
         if stream:
             _ = [chunk async for chunk in response]
-        row = booked(metrion.events, tmp_path)
+        row = recorded_row(metrion.events, tmp_path)
         assert (row.cost, row.cost_source) == (Decimal("0.00014"), "provider")
 
 

@@ -24,7 +24,7 @@ def chunk(made: int, *, text: str = "word", reason: str | None = None, choices: 
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def booked(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> ResponseRow:
+def recorded_row(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> ResponseRow:
     async def run() -> ResponseRow:
         raw = RawProvider()
         async with system(raw=raw) as gateway:
@@ -38,14 +38,14 @@ def booked(answer: Callable[[asyncio.StreamWriter, bytes], Awaitable[None]]) -> 
 
 
 def test_a_cut_stream_with_usage_on_each_chunk_is_an_estimate() -> None:
-    found = booked(plain(HEAD + chunk(1) + chunk(2), close=True))
+    found = recorded_row(plain(HEAD + chunk(1) + chunk(2), close=True))
     assert found.outcome == events.UPSTREAM_CLOSED
     assert (found.usage_source, found.cost_source, found.input_tokens) == ("estimated", "estimated", 1000)
 
 
 @pytest.mark.parametrize("last", [chunk(7, reason="stop"), chunk(7, choices=False)], ids=["reason", "no choices"])
 def test_the_last_usage_of_a_stream_that_lost_only_its_end_mark_is_exact(last: bytes) -> None:
-    found = booked(plain(HEAD + chunk(1) + last, close=True))
+    found = recorded_row(plain(HEAD + chunk(1) + last, close=True))
     assert (found.outcome, found.usage_source) == (events.UPSTREAM_CLOSED, "reported")
     assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6
 
@@ -60,13 +60,13 @@ def test_the_last_usage_of_a_stream_that_lost_only_its_end_mark_is_exact(last: b
     ids=["in turns", "one after the other", "the second first"],
 )
 def test_a_cut_stream_of_two_choices_is_no_exact_cost_while_one_of_them_is_unfinished(cut: bytes) -> None:
-    found = booked(plain(HEAD + cut, close=True))
+    found = recorded_row(plain(HEAD + cut, close=True))
     assert found.outcome == events.UPSTREAM_CLOSED
     assert (found.usage_source, found.cost_source, found.input_tokens) == ("estimated", "estimated", 1000)
 
 
 def test_a_stream_of_two_finished_choices_that_lost_only_its_end_mark_is_exact() -> None:
     both = chunk(1) + chunk(2, index=1) + chunk(5, reason="stop") + chunk(7, index=1, reason="stop")
-    found = booked(plain(HEAD + both, close=True))
+    found = recorded_row(plain(HEAD + both, close=True))
     assert (found.outcome, found.usage_source) == (events.UPSTREAM_CLOSED, "reported")
     assert found.cost == Decimal("0.00257")  # (1000*2.50 + 7*10) / 1e6

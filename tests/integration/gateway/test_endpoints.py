@@ -39,7 +39,7 @@ def form(*parts: tuple[str, bytes]) -> bytes:
     return body + f"--{BOUNDARY}--\r\n".encode()
 
 
-async def booked(found: System, file: str, sent: bytes, *, encoding: str = "") -> ResponseRow:
+async def recorded_row(found: System, file: str, sent: bytes, *, encoding: str = "") -> ResponseRow:
     """The row of a request that is answered with a recording; the client got it byte for byte."""
     found.upstream.respond = plain(recording(file, encoding=encoding))
     response = await found.send(sent)
@@ -71,7 +71,7 @@ async def test_a_transcription_is_priced_by_the_forms_model_wherever_it_stands(p
             body=body,
             kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
         )
-        row = await booked(found, "openai/transcription_tokens.json", sent)
+        row = await recorded_row(found, "openai/transcription_tokens.json", sent)
         assert found.upstream.requests[-1][1] == body
     assert (row.input_tokens, row.audio_tokens, row.output_tokens) == (140, 140, 18)
     assert row.cost == Decimal("0.00102")  # 140 × 6 + 18 × 10, a million
@@ -85,7 +85,7 @@ async def test_a_key_put_where_the_model_belongs_reaches_no_event() -> None:
             body=form(("file", AUDIO), ("model", b"m" * 230 + TOKEN.encode())),
             kind=f"multipart/form-data; boundary={BOUNDARY}".encode(),
         )
-        await booked(found, "openai/transcription_tokens.json", sent)
+        await recorded_row(found, "openai/transcription_tokens.json", sent)
         assert not any(TOKEN.encode() in event_types.encode(event) for event in found.events)
         assert found.events.last.evidence.request == {"model": "m" * 230 + "[redacted]"}
 
@@ -94,7 +94,9 @@ async def test_speech_is_priced_by_its_texts_length_and_the_text_stays_here() ->
     text = "Grüezi, «Welt» \N{SPEAKER}! " * 60
     async with system() as found:
         body = json.dumps({"model": "tts-1", "voice": "alloy", "input": text}).encode()
-        row = await booked(found, "openai/speech.mp3", request(path="/api/proxy/openai/v1/audio/speech", body=body))
+        row = await recorded_row(
+            found, "openai/speech.mp3", request(path="/api/proxy/openai/v1/audio/speech", body=body)
+        )
         events = b"".join(event_types.encode(event) for event in found.events)
     assert row.cost == Decimal(len(text) * 15) / 10**6
     assert row.cost_by_class == {"characters": row.cost}
@@ -145,7 +147,7 @@ async def test_each_endpoint_is_recorded_as_it_is_billed(file: str, method: str,
         sent = request(method, f"/api/proxy/{path}", body=body)
         if native:
             sent = sent.replace(b"Authorization: Bearer", native + b":")
-        row = await booked(found, file, sent)
+        row = await recorded_row(found, file, sent)
         events = b"".join(event_types.encode(event) for event in found.events)
     assert (row.cost, row.cost_reason) == (None if cost is None else Decimal(cost), reason)
     for name in ("input", "output"):
@@ -159,7 +161,7 @@ async def test_a_packed_download_of_a_batch_is_read_too(file: str) -> None:
     path = "openai/v1/files/f/content" if "openai" in file else "v1/messages/batches/b/results"
     async with system() as found:
         sent = request("GET", f"/api/proxy/{path}", body=b"", headers=b"Accept-Encoding: gzip\r\n")
-        row = await booked(found, file, sent, encoding="gzip")
+        row = await recorded_row(found, file, sent, encoding="gzip")
     assert (row.input_tokens, row.output_tokens) == (INDEX[file]["usage"]["input"], INDEX[file]["usage"]["output"])
     assert (row.cost, row.cost_reason) == (None, "batch")
 

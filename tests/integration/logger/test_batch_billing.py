@@ -71,7 +71,7 @@ class AccountRows:
 
     def report(self) -> list[dict[str, Any]]:
         period = {"since": NOW - timedelta(days=1), "until": NOW + timedelta(days=1), "account": self.account}
-        return self._run(lambda client: client_module.ask(client, "cost_by_requester_model", **period))
+        return self._run(lambda client: client_module.run_query(client, "cost_by_requester_model", **period))
 
     def _query(self, sql: str) -> list[dict[str, Any]]:
         async def go(client: Any) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ async def bus(line: Line) -> AsyncIterator[Client]:
 async def ask(line: Line, question: str, **parameters: object) -> list[dict[str, object]]:
     client = await clickhouse.connect(line.clickhouse.url(), service="test")
     try:
-        return await clickhouse.ask(client, question, **parameters)
+        return await clickhouse.run_query(client, question, **parameters)
     finally:
         await client.close()
 

@@ -65,7 +65,7 @@ async def test_a_repeated_export_is_one_row_and_leaves_completeness_and_budgets_
     )
     assert select(line, sums, account) == ["5", "2", "3", "2000", "0"]
     client = await clickhouse.connect(line.clickhouse.url(), service="test")
-    complete = await clickhouse.ask(client, "completeness", since=at - timedelta(hours=1))
+    complete = await clickhouse.run_query(client, "completeness", since=at - timedelta(hours=1))
     (instance,) = [row for row in complete if row["spool"] == account]
     assert (instance["sent"], instance["stored"], instance["missing"], instance["duplicated"]) == (6, 6, 0, 0)
     assert all(row["spool"] for row in complete)
@@ -73,7 +73,7 @@ async def test_a_repeated_export_is_one_row_and_leaves_completeness_and_budgets_
     async def budget(query: str, **more: object) -> tuple[int, int]:
         period = {"since": at - timedelta(days=1), "until": at + timedelta(days=1)}
         nobody = {"token": "", "requester": "", "provider": "", "each_token": False, "each_requester": False}
-        (row,) = await clickhouse.ask(client, query, account=account, **period, **nobody, **more)
+        (row,) = await clickhouse.run_query(client, query, account=account, **period, **nobody, **more)
         return row["requests_sum"], row["tokens_sum"]
 
     used = (3, sum(3 * tokens for tokens in (1, 2, 3)))

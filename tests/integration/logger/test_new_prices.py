@@ -46,7 +46,7 @@ KILLED_WHILE_HEALING = """
 import os, signal
 from services.logger.prices.healing import Healing
 from shared.repricing import history
-Healing.__init__.__kwdefaults__.update(page_rows=4, turn_seconds=15)
+Healing.__init__.__kwdefaults__.update(page_rows=4, lease_seconds=15)
 pages = history._pages
 async def two(*given, **named):
     number = 0
@@ -307,13 +307,13 @@ async def test_healing_that_is_killed_is_completed_by_another_logger(
     healed = [row for row in await rows(client, owner) if row["cost"] is not None]
     assert len(healed) == 8 and {row["version"] for row in healed} == {3}
     assert await audit.read(js, area="prices") == []
-    # 2. completed when the turn of the dead one is over
-    turns = Bucket(js, stream=versions.STREAM, prefix=versions.PREFIX)
+    # 2. completed when the lease of the dead one has expired
+    leases = Bucket(js, stream=versions.STREAM, prefix=versions.PREFIX)
 
     async def is_over() -> bool:
-        return (await turns.get(f"{versions.TURN_KEY}{healing_module.TASK}"))[0] is None
+        return (await leases.get(f"{versions.LEASE_KEY}{healing_module.TASK}"))[0] is None
 
-    await until(is_over, "the end of the turn")
+    await until(is_over, "the end of the lease")
     async with logger(line.settings()):
         await until(lambda: _is(costs(client, owner), {(COST, 1): 20}), "completion")
         await until(lambda: _has_recorded(js, healed=12), "the audit record")
@@ -348,7 +348,7 @@ async def test_healing_stops_as_soon_as_other_prices_are_in_use(
     wrong = await publish(bus, with_price(installed, "3", model))
     await feed.load(nc.jetstream())
     healing = Healing(nc, client, prices=prices, metrics=metrics, page_rows=4, share=1)
-    renewed, renew = 0, healing._turn.renew
+    renewed, renew = 0, healing._lease.renew
 
     async def replaced() -> None:
         nonlocal renewed
@@ -358,7 +358,7 @@ async def test_healing_stops_as_soon_as_other_prices_are_in_use(
             await feed.load(nc.jetstream())
         await renew()
 
-    healing._turn.renew = replaced  # type: ignore[method-assign]
+    healing._lease.renew = replaced  # type: ignore[method-assign]
     with pytest.raises(PricesChanged):
         await healing.run_once()
     assert (await costs(client, owner))[None, 0] == 4, "two pages were priced, the third was not"

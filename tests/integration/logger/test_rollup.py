@@ -460,7 +460,7 @@ async def test_erased_requesters_and_late_responses_leave_the_sums_of_sessions(w
     world.now += SETTLED
     await rollup_days.refresh(world.client)
     await check_sessions(world)
-    tables = [row["table"] for row in await clickhouse.ask(world.client, "erasure_tables")]
+    tables = [row["table"] for row in await clickhouse.run_query(world.client, "erasure_tables")]
     assert "usage_session_days" in tables
     for table in tables:
         await world.client.command(

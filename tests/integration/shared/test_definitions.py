@@ -131,7 +131,7 @@ async def test_a_reconciliation_shows_the_figures_of_plain_python(known: Known) 
     names = ("requests", "unpriced", "cost", "estimated_cost")
     period = {"since": SINCE, "until": UNTIL, "account": ACCOUNT}
     for provider in {row.provider for row in known.rows}:
-        days = await client_module.ask(known.client, "reconcile", provider=provider, **period)
+        days = await client_module.run_query(known.client, "reconcile", provider=provider, **period)
         of_provider = [row for row in known.rows if row.provider == provider]
         theirs = [row for row in of_provider if not is_cache_hit(row) and row.billing != "subscription"]
         assert _of(_added(days), names) == figures(theirs, *names), provider
@@ -170,7 +170,7 @@ async def test_the_dashboard_and_its_export_show_the_figures_of_plain_python(kno
 
 
 async def test_the_demos_live_line_counts_the_errors_that_the_dashboard_counts(known: Known) -> None:
-    everything = await client_module.ask(known.client, "report_totals", since=SINCE, until=datetime(2030, 1, 1, tzinfo=UTC),
+    everything = await client_module.run_query(known.client, "report_totals", since=SINCE, until=datetime(2030, 1, 1, tzinfo=UTC),
                                          account="", by="day", also="", tz="UTC")  # fmt: skip
     shown = await stored.totals(known.client, since=SINCE)
     assert (shown["requests"], shown["errors"]) == (everything[0]["requests"], everything[0]["errors"])

@@ -53,7 +53,7 @@ async def store_all(url: str, *histories: list[ResponseRow]) -> None:
 async def ask(known: KnownRows, question: str, **values: object) -> Rows:
     client = await client_module.connect(known[0], service="test")
     try:
-        return await client_module.ask(client, question, account=known[1], **values)
+        return await client_module.run_query(client, question, account=known[1], **values)
     finally:
         await client.close()
 

@@ -295,7 +295,9 @@ async def test_a_token_was_last_used_at_its_last_request(client: AsyncClient) ->
     await insert(client, old, ingested_at=LONG_AGO)
     await rollup.backfill(client, since=settled - DAY, until=now)
     await insert(client, [request(fresh, token="web")], ingested_at=now)
-    used = {row["token"]: row["last_at"] for row in await clickhouse.ask(client, "dashboard_token_use", account="")}
+    used = {
+        row["token"]: row["last_at"] for row in await clickhouse.run_query(client, "dashboard_token_use", account="")
+    }
     assert used == {"ci": settled, "web": fresh}
 
 

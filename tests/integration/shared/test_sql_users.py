@@ -241,7 +241,7 @@ async def test_built_in_queries_cover_only_the_sql_users_own_account(
     client = await client_module.connect(f"http://mira:{PASSWORD}@127.0.0.1:{server.port}", service="test")
     try:
         asked = {name: value for name, value in given.items() if name in parameters(question)}
-        rows = await client_module.ask(client, question, **asked)
+        rows = await client_module.run_query(client, question, **asked)
     finally:
         await client.close()
     assert rows and {row["account"] for row in rows if "account" in row} <= {"mine"}

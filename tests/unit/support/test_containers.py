@@ -24,7 +24,9 @@ def undecided() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_docker_is_asked_for_nothing_that_it_does_not_know(kind: type[containers.Contained], tmp_path: Path) -> None:
+def test_docker_is_asked_for_nothing_that_it_does_not_know(
+    kind: type[containers.ServerContainer], tmp_path: Path
+) -> None:
     server = kind(tmp_path / "a folder", 4999)
     arguments = server.arguments()
     given = inspect.signature(DockerContainer.__init__).bind(None, **arguments).arguments

@@ -21,7 +21,7 @@ from shared.vault import Vault
 from tests.support import alert_records, servers
 from tests.support import dashboard_app as desks
 from tests.support.alert_records import email, rule, state
-from tests.support.dashboard_app import A, B, Desk
+from tests.support.dashboard_app import A, B, DashboardApp
 from tests.support.page_markup import Page
 
 House = tuple[servers.NatsServer, servers.ClickHouseServer]
@@ -37,12 +37,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[Desk]:
+async def desk(house: House) -> AsyncIterator[DashboardApp]:
     async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)) as found:
         yield found
         js = found.control.js
@@ -79,7 +79,7 @@ def card(found: Page, name: str) -> str:
 # ---------- what is shown
 
 
-async def test_a_rule_is_shown_with_its_state_and_channels(desk: Desk, house: House) -> None:
+async def test_a_rule_is_shown_with_its_state_and_channels(desk: DashboardApp, house: House) -> None:
     js = desk.control.js
     await channel_admin.put(js, email("ops", A))
     calm = rule("calm", A, channels=("ops",))
@@ -101,7 +101,7 @@ async def test_a_rule_is_shown_with_its_state_and_channels(desk: Desk, house: Ho
     assert "Paused" in card(found, f"{A}-new")
 
 
-async def test_state_of_a_former_rule_of_that_name_is_not_shown(desk: Desk, house: House) -> None:
+async def test_state_of_a_former_rule_of_that_name_is_not_shown(desk: DashboardApp, house: House) -> None:
     former = rule("again", A)
     async with logger(house) as nc:
         await alert_records.note_state(nc, former, state(former, "alert", "999"))
@@ -110,7 +110,7 @@ async def test_state_of_a_former_rule_of_that_name_is_not_shown(desk: Desk, hous
     assert "Not evaluated yet" in text and "999" not in text
 
 
-async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk: Desk, house: House) -> None:
+async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk: DashboardApp, house: House) -> None:
     each = rule("people", A, by="requester")
     await rule_admin.create(desk.control.js, each)
     hostile = "<script>alert(1)</script>"
@@ -130,7 +130,7 @@ async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk
     assert "Now USD 600.00" in text
 
 
-async def test_the_last_fifty_messages_are_listed_with_failures(desk: Desk, house: House) -> None:
+async def test_the_last_fifty_messages_are_listed_with_failures(desk: DashboardApp, house: House) -> None:
     own = rule("monthly", A)
     theirs = rule("secret-rule", B)
     async with logger(house) as nc:
@@ -146,7 +146,7 @@ async def test_the_last_fifty_messages_are_listed_with_failures(desk: Desk, hous
     assert "secret-rule" in everybody and "&lt;404&gt;" in everybody
 
 
-async def test_only_admins_see_recipients_that_were_refused(desk: Desk, house: House) -> None:
+async def test_only_admins_see_recipients_that_were_refused(desk: DashboardApp, house: House) -> None:
     reason = "smtp.example.com: refused: me@example.com (SMTP status 550), o'x@example.com (SMTP status 552)"
     async with logger(house) as nc:
         await alert_records.note_sent(nc, rule("refused", A), "alert", "USD 1.00", failed={"mail": reason})
@@ -159,7 +159,7 @@ async def test_only_admins_see_recipients_that_were_refused(desk: Desk, house: H
     assert rows["viewer"] == rows["viewer-a"] == f"mail failed: {hidden}"
 
 
-async def test_many_rules_are_shown_a_page_at_a_time(desk: Desk) -> None:
+async def test_many_rules_are_shown_a_page_at_a_time(desk: DashboardApp) -> None:
     for number in range(25):
         await rule_admin.create(desk.control.js, rule(f"n{number:02}", A))
     browser = await desk.browser("admin")
@@ -175,7 +175,7 @@ async def test_many_rules_are_shown_a_page_at_a_time(desk: Desk) -> None:
     assert "No alerts on this page." in (await page(browser, "/alerts?page=9")).html
 
 
-async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
+async def test_a_full_page_stays_light(desk: DashboardApp, house: House) -> None:
     js = desk.control.js
     for number in range(20):
         await channel_admin.put(js, email(f"a-channel-of-somebody-{number:02}", A))
@@ -193,7 +193,7 @@ async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
     assert found.html.count('<article class="limit"') == 20
 
 
-async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: Desk) -> None:
+async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: DashboardApp) -> None:
     operator = await desk.browser("admin")
     found = await page(operator, f"/alerts?account={SYSTEM}")
     for name in built_in.RULES:
@@ -214,7 +214,7 @@ async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: Desk) -
 # ---------- changes of rules
 
 
-async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_each(desk: Desk) -> None:
+async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_each(desk: DashboardApp) -> None:
     js = desk.control.js
     for name in ("ops", "chat"):
         await channel_admin.put(js, email(name, A))
@@ -285,7 +285,7 @@ async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_eac
     ],
 )
 async def test_an_invalid_rule_says_why_and_keeps_what_was_typed(
-    desk: Desk, fields: dict[str, str], reason: str
+    desk: DashboardApp, fields: dict[str, str], reason: str
 ) -> None:
     browser = await desk.browser("admin")
     form = FORM | {"name": "kept-name", "model": "kept <model>"} | fields
@@ -302,7 +302,7 @@ async def test_an_invalid_rule_says_why_and_keeps_what_was_typed(
     assert await rule_admin.rules(desk.control.js) == []
 
 
-async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(desk: Desk, house: House) -> None:
+async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(desk: DashboardApp, house: House) -> None:
     browser = await desk.browser("admin-a")
     form = {"account": A, "name": "monthly"}
     nobody = await browser.post("/alerts/test", form)
@@ -337,7 +337,7 @@ async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(desk: Desk, h
 
 
 async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
-    desk: Desk, caplog: pytest.LogCaptureFixture
+    desk: DashboardApp, caplog: pytest.LogCaptureFixture
 ) -> None:
     js = desk.control.js
     browser = await desk.browser("admin-a")
@@ -396,7 +396,7 @@ async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
     ],
 )
 async def test_an_invalid_channel_says_why_and_keeps_all_but_its_secrets(
-    desk: Desk, form: dict[str, str], reason: str
+    desk: DashboardApp, form: dict[str, str], reason: str
 ) -> None:
     browser = await desk.browser("admin")
     answer = await browser.post("/alerts/channel", {"account": A, "name": "kept-name", "kind": "slack"} | form)
@@ -409,7 +409,7 @@ async def test_an_invalid_channel_says_why_and_keeps_all_but_its_secrets(
     assert await channel_admin.channels(desk.control.js) == []
 
 
-async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, desk: Desk) -> None:
+async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, desk: DashboardApp) -> None:
     async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), secret_key="") as bare:
         browser = await bare.browser("admin")
         assert 'name="url"' not in (await page(browser)).html
@@ -423,7 +423,7 @@ async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, desk: D
 # ---------- who may
 
 
-async def test_viewers_see_alerts_and_no_form(desk: Desk) -> None:
+async def test_viewers_see_alerts_and_no_form(desk: DashboardApp) -> None:
     await rule_admin.create(desk.control.js, rule("monthly", A))
     for name in ("viewer", "viewer-a"):
         browser = await desk.browser(name)
@@ -437,7 +437,7 @@ async def test_viewers_see_alerts_and_no_form(desk: Desk) -> None:
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
 async def test_who_is_confined_to_an_account_sees_and_changes_no_alert_of_another(
-    desk: Desk, house: House, name: str
+    desk: DashboardApp, house: House, name: str
 ) -> None:
     js = desk.control.js
     theirs = rule("theirs", B)
@@ -463,7 +463,7 @@ async def test_who_is_confined_to_an_account_sees_and_changes_no_alert_of_anothe
 
 
 @pytest.mark.parametrize("account", ["*", ">", "team-a.x", "no such", "", "team-a\n"])
-async def test_an_account_that_does_not_exist_names_no_subject_in_nats(desk: Desk, account: str) -> None:
+async def test_an_account_that_does_not_exist_names_no_subject_in_nats(desk: DashboardApp, account: str) -> None:
     js = desk.control.js
     await rule_admin.create(js, rule("monthly", A))
     await channel_admin.put(js, email("ops", A))
@@ -476,7 +476,7 @@ async def test_an_account_that_does_not_exist_names_no_subject_in_nats(desk: Des
     assert len(await rule_admin.rules(js)) == len(await channel_admin.channels(js)) == 1 or account.strip() == A
 
 
-async def test_another_site_changes_no_alert(desk: Desk) -> None:
+async def test_another_site_changes_no_alert(desk: DashboardApp) -> None:
     browser = await desk.browser("admin")
     browser.origin = {"Origin": "http://evil.example"}
     for route in ROUTES:

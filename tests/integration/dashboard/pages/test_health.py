@@ -31,7 +31,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 

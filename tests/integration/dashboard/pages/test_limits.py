@@ -25,7 +25,7 @@ from shared.limits.model import RATE_SUBJECT, Limit, Scope
 from shared.limits.spend import BILLION
 from tests.support import dashboard_app as desks
 from tests.support import expected_usage, noon, published_use, servers
-from tests.support.dashboard_app import A, B, Desk
+from tests.support.dashboard_app import A, B, DashboardApp
 from tests.support.page_markup import Page
 
 House = tuple[servers.NatsServer, servers.ClickHouseServer]
@@ -38,12 +38,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.furnish(nats, clickhouse.url("logger")))
+        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[Desk]:
+async def desk(house: House) -> AsyncIterator[DashboardApp]:
     async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)) as found:
         yield found
         for limit in (await accounts_admin.read(found.control.js)).limits.values():
@@ -88,14 +88,14 @@ def field(found: Page, name: str) -> str:
     return match[1]
 
 
-async def stored(desk: Desk) -> dict[str, Limit]:
+async def stored(desk: DashboardApp) -> dict[str, Limit]:
     return (await accounts_admin.read(desk.control.js)).limits
 
 
 # ---------- what is used
 
 
-async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(desk: Desk, house: House) -> None:
+async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(desk: DashboardApp, house: House) -> None:
     budget = limit("team", currency="EUR", rate=Decimal("0.5"), timezone="Europe/Vienna")
     await limit_admin.put(desk.control.js, budget)
     browser = await desk.browser("viewer-a")
@@ -124,7 +124,7 @@ async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(desk: Desk, ho
     ],
 )
 async def test_budget_that_is_nearly_used_up_says_so_in_words_and_colour(
-    desk: Desk, house: House, mode: Any, used: str, state: str, colour: str
+    desk: DashboardApp, house: House, mode: Any, used: str, state: str, colour: str
 ) -> None:
     budget = limit("team", mode=mode)
     await limit_admin.put(desk.control.js, budget)
@@ -146,7 +146,7 @@ class Noon(datetime):
 
 
 async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(
-    desk: Desk, house: House, monkeypatch: pytest.MonkeyPatch
+    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the counters of the gateways, in which only tokens can be named."""
     monkeypatch.setattr(limits_page, "datetime", Noon)
@@ -175,7 +175,9 @@ async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(
         assert text.endswith(f"57 requests of 100 requests in the last minute · 57%{suffix}"), text
 
 
-async def test_use_of_a_past_period_or_of_another_limit_of_that_name_counts_nothing(desk: Desk, house: House) -> None:
+async def test_use_of_a_past_period_or_of_another_limit_of_that_name_counts_nothing(
+    desk: DashboardApp, house: House
+) -> None:
     monthly = limit("team")
     rolling = limit("rolling", period="30d")
     past = datetime.now(UTC) - timedelta(days=40)
@@ -193,7 +195,7 @@ async def test_use_of_a_past_period_or_of_another_limit_of_that_name_counts_noth
     assert "rolling" in text
 
 
-async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: Desk, house: House) -> None:
+async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: DashboardApp, house: House) -> None:
     each = limit("people", measure="tokens", amount=Decimal(1000), period="day", scope=Scope(requester="*"))
     await limit_admin.put(desk.control.js, each)
     hostile = "<script>alert(1)</script>"
@@ -218,20 +220,20 @@ async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: Desk,
     assert (await (await desk.browser("viewer-a")).get(link)).status == 200
 
 
-async def test_records_that_cannot_be_read_do_not_break_the_page(desk: Desk, house: House) -> None:
+async def test_records_that_cannot_be_read_do_not_break_the_page(desk: DashboardApp, house: House) -> None:
     await limit_admin.put(desk.control.js, limit("odd"))
     async with logger(house) as nc:
         await nc.jetstream().publish(f"metrion.spend.{A}.odd.{'0' * 32}", b"\xc1", stream="SPEND")
     assert "Not computed yet." in card(await page(await desk.browser("viewer")), f"{A}-odd")
 
 
-async def test_page_states_the_default_limit(desk: Desk) -> None:
+async def test_page_states_the_default_limit(desk: DashboardApp) -> None:
     text = (await page(await desk.browser("viewer"))).html
     assert f"requests per minute may make {default.REQUESTS_PER_MINUTE}, unless" in text
     assert "No limits." in text
 
 
-async def test_many_limits_are_shown_a_page_at_a_time(desk: Desk) -> None:
+async def test_many_limits_are_shown_a_page_at_a_time(desk: DashboardApp) -> None:
     for number in range(25):
         await limit_admin.put(desk.control.js, limit(f"n{number:02}", measure="requests", period="minute"))
     browser = await desk.browser("admin")
@@ -245,7 +247,7 @@ async def test_many_limits_are_shown_a_page_at_a_time(desk: Desk) -> None:
         assert (await page(browser, f"/limits?page={odd}")).html.count('<article class="limit"') == 20
 
 
-async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
+async def test_a_full_page_stays_light(desk: DashboardApp, house: House) -> None:
     async with logger(house) as nc:
         for number in range(20):
             each = limit(f"full-{number:02}", measure="requests", period="day", scope=Scope(requester="*", token="*"))
@@ -260,7 +262,7 @@ async def test_a_full_page_stays_light(desk: Desk, house: House) -> None:
 # ---------- what was refused
 
 
-async def test_refused_requests_are_listed_with_links_to_their_logs(desk: Desk, house: House) -> None:
+async def test_refused_requests_are_listed_with_links_to_their_logs(desk: DashboardApp, house: House) -> None:
     now = datetime.now(UTC)
     account = A
     common = {"account": account, "token": "app", "requester": "ann", "model": "", "model_requested": "gpt-4o",
@@ -298,7 +300,7 @@ def _row(at: datetime, **fields: Any) -> ResponseRow:
 # ---------- changes
 
 
-async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: Desk) -> None:
+async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: DashboardApp) -> None:
     browser = await desk.browser("admin-a")
     made = await browser.post(
         "/limits",
@@ -359,7 +361,7 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: De
     ],
 )
 async def test_an_invalid_limit_says_why_and_keeps_what_was_typed(
-    desk: Desk, fields: dict[str, str], reason: str
+    desk: DashboardApp, fields: dict[str, str], reason: str
 ) -> None:
     browser = await desk.browser("admin")
     form = FORM | {"name": "kept-name", "requester": "kept <requester>", "amount": "12.5"} | fields
@@ -380,7 +382,7 @@ async def test_an_invalid_limit_says_why_and_keeps_what_was_typed(
 # ---------- on Cost
 
 
-async def test_cost_of_one_account_shows_its_budgets(desk: Desk, house: House) -> None:
+async def test_cost_of_one_account_shows_its_budgets(desk: DashboardApp, house: House) -> None:
     budget = limit("team", currency="EUR", rate=Decimal("0.5"))
     daily = limit("daily", period="day", amount=Decimal(10))
     others = [limit("people", scope=Scope(requester="*")), limit("calls", measure="requests")]
@@ -406,7 +408,7 @@ async def test_cost_of_one_account_shows_its_budgets(desk: Desk, house: House) -
 # ---------- on Keys
 
 
-async def test_each_token_shows_the_limits_that_cover_it(desk: Desk) -> None:
+async def test_each_token_shows_the_limits_that_cover_it(desk: DashboardApp) -> None:
     each: dict[str, Any] = {"measure": "requests", "amount": Decimal(100), "period": "minute"}
     for one in (
         limit("each", **each, scope=Scope(token="*")),
@@ -438,7 +440,7 @@ async def test_each_token_shows_the_limits_that_cover_it(desk: Desk) -> None:
 # ---------- who may
 
 
-async def test_viewers_see_limits_and_no_form(desk: Desk) -> None:
+async def test_viewers_see_limits_and_no_form(desk: DashboardApp) -> None:
     await limit_admin.put(desk.control.js, limit("team"))
     for name in ("viewer", "viewer-a"):
         browser = await desk.browser(name)
@@ -451,7 +453,9 @@ async def test_viewers_see_limits_and_no_form(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
-async def test_user_of_one_account_cannot_see_or_change_limits_of_another_account(desk: Desk, name: str) -> None:
+async def test_user_of_one_account_cannot_see_or_change_limits_of_another_account(
+    desk: DashboardApp, name: str
+) -> None:
     await limit_admin.put(desk.control.js, limit("own"))
     await limit_admin.put(desk.control.js, limit("theirs", B))
     browser = await desk.browser(name)
@@ -472,7 +476,7 @@ async def test_user_of_one_account_cannot_see_or_change_limits_of_another_accoun
     assert (await stored(desk))[f"{B}.theirs"].amount == 25
 
 
-async def test_another_site_sets_no_limit(desk: Desk) -> None:
+async def test_another_site_sets_no_limit(desk: DashboardApp) -> None:
     browser = await desk.browser("admin")
     browser.origin = {"Origin": "http://evil.example"}
     assert (await browser.post("/limits", FORM | {"name": "planted"})).status == 403
@@ -483,7 +487,7 @@ async def test_with_nats_away_the_page_says_so_and_still_shows_what_was_refused(
     house: House, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("own")) as own:
-        await desks.settle(own)
+        await desks.create_accounts(own)
         async with desks.desk(own.url("dashboard"), house[1].url("reader")) as alone:
             browser = await alone.browser("admin")
             assert (await browser.get("/limits")).status == 200

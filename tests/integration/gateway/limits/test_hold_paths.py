@@ -8,7 +8,7 @@ import pytest
 
 from shared.limits.model import Limit
 from tests.support import servers
-from tests.support.gateway_app import plain, request, system, vanish
+from tests.support.gateway_app import plain, request, reset_connection, system
 
 CHAT = "/api/proxy/openai/v1/chat/completions"
 LIMIT = Limit("acme", "all", datetime.now(UTC), Decimal(100), measure="cost", period="month")
@@ -56,7 +56,7 @@ async def test_client_that_leaves_leaves_no_hold_of_a_request_that_was_not_sent(
         async with asyncio.timeout(servers.DEADLINE):
             while not (metrion.upstream.requests if is_complete else metrion.proxy.active):
                 await asyncio.sleep(0.01)
-        vanish(writer)
+        reset_connection(writer)
         await _idle(metrion.proxy)
         holds = metrion.budgets.holds
         assert (holds.waiting, sum(holds.own.values())) == (is_complete, is_complete * EXPECTED)

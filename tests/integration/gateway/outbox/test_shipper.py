@@ -245,7 +245,7 @@ class Gateway:
         self._process = subprocess.Popen(
             [*self._arguments, str(self._report), str(events), then],
             env={**os.environ, "PYTHONPATH": str(servers.ROOT)},
-            preexec_fn=children.dies_with(os.getpid()),
+            preexec_fn=children.kill_with_parent(os.getpid()),
         )
 
     async def says(self, count: int) -> None:

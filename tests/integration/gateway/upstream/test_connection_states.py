@@ -10,7 +10,7 @@ import pytest
 from services.gateway.exchange import Exchange
 from shared import events
 from shared.logging_setup import REQUEST
-from tests.support.gateway_app import System, plain, request, system, vanish
+from tests.support.gateway_app import System, plain, request, reset_connection, system
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -113,7 +113,7 @@ async def test_a_stream_that_breaks_off_after_some_events_breaks_off_for_the_cli
         if way == "closed":
             stream.sender.close()
         elif way == "reset":
-            vanish(stream.sender)
+            reset_connection(stream.sender)
         elif way == "invalid chunk":
             stream.sender.write(b"no chunk\r\n")
         got = await stream.rest()
@@ -251,7 +251,7 @@ async def test_a_body_without_length_whose_connection_is_reset_breaks_off_for_th
         writer.write(UNFRAMED.replace(b"application/json", kind) + b"\r\n" + body)
         await writer.drain()
         await reset.wait()
-        vanish(writer)
+        reset_connection(writer)
 
     async with system() as gateway:
         gateway.upstream.respond = respond

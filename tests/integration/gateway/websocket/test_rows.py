@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import events
-from tests.support.gateway_app import vanish
+from tests.support.gateway_app import reset_connection
 from tests.support.websocket_line import LIVE, REALTIME, line
 from tests.support.websocket_peers import CLOSE, Deflate, close, text
 
@@ -144,7 +144,7 @@ async def test_whoever_leaves_at_whatever_frame_each_response_has_its_row(kill: 
             assert (await other.frame())[0] == CLOSE
             await other.send(close(4001, masked=who != "client"))
         else:
-            killed.leave() if how == "leave" else vanish(killed.writer)
+            killed.leave() if how == "leave" else reset_connection(killed.writer)
         await other.ended()
         asked = sum(from_client for from_client, _ in CONVERSATION[:played])
         whole = sum(

@@ -17,7 +17,7 @@ from services.gateway.usage import evidence, json_tap, sse_tap
 from services.gateway.usage.evidence import MAX_EVIDENCE
 from services.gateway.usage.tap import Tap, open_tap
 from shared import events
-from tests.support.priced_rows import MILLION, book
+from tests.support.priced_rows import MILLION, priced_row
 from tests.support.strategies import JsonSample, json_samples
 
 HALF = b'"\\ud83d"'
@@ -63,7 +63,7 @@ GEMINI: dict[str, Any] = {
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 def test_a_message_with_an_odd_value_is_recorded_to_the_cent(odd: bytes) -> None:
-    found = book(MESSAGE % odd, **CLAUDE)
+    found = priced_row(MESSAGE % odd, **CLAUDE)
     assert found.cost == MESSAGE_COST == Decimal("0.0575")
     assert (found.input_tokens, found.output_tokens, found.cost_reason) == (101_000, 100, "")
 
@@ -72,14 +72,14 @@ def test_a_message_with_an_odd_value_is_recorded_to_the_cent(odd: bytes) -> None
 @pytest.mark.parametrize("size", [10, 3_000_000])
 def test_a_message_in_another_encoding_is_recorded_to_the_cent(encoding: str, size: int) -> None:
     text = (MESSAGE % (b'"%s"' % (b"x" * size))).decode()
-    assert book(text.encode(encoding), **CLAUDE).cost == MESSAGE_COST
+    assert priced_row(text.encode(encoding), **CLAUDE).cost == MESSAGE_COST
 
 
 @pytest.mark.parametrize("odd", [HALF, b"NaN", b'"\\udc00\\ud83d"'])
 @pytest.mark.parametrize("size", [900_000, 4_000_000, 9_000_000])
 def test_an_odd_value_in_a_large_response_hides_no_usage(odd: bytes, size: int) -> None:
     body = MESSAGE % (b'%s},"picture":{"data":"%s"' % (odd, b"A" * size))
-    assert book(body, **CLAUDE).cost == MESSAGE_COST
+    assert priced_row(body, **CLAUDE).cost == MESSAGE_COST
 
 
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
@@ -91,7 +91,7 @@ def test_a_stream_whose_last_event_has_an_odd_value_is_complete_and_exact(odd: b
     tap.feed(event)
     tap.evidence()
     assert tap.ended and not tap.failed
-    found = book(event, provider="openai", kind="text/event-stream")
+    found = priced_row(event, provider="openai", kind="text/event-stream")
     assert found.cost == RESPONSE_COST == Decimal("0.000056")
 
 
@@ -107,7 +107,7 @@ def test_a_gemini_array_with_an_odd_value_is_recorded(odd: bytes) -> None:
     text = odd if odd.startswith(b'"') else b'"x"'
     body = b"[" + first % odd + b"\n,\r\n" + last % text + b"]"
     expected = Decimal(1000 * 30 + 100 * 250) / 100 / MILLION
-    assert book(body, **GEMINI).cost == expected
+    assert priced_row(body, **GEMINI).cost == expected
     found = read(body.removesuffix(b"]"), kind="application/json", dialect=events.GEMINI)  # it broke off
     assert json.loads(found[0][-1])["usageMetadata"]["promptTokenCount"] == 1000
 

@@ -169,4 +169,4 @@ def test_since_creation_begins_with_the_quarter_of_an_hour() -> None:
     [("", ""), ("gpt-*", "gpt-%"), ("models/gemini-?", "gemini-_"), ("100%_a\\b", "100\\%\\_a\\\\b")],
 )
 def test_a_model_pattern_means_the_same_in_sql(pattern: str, like: str) -> None:
-    assert rules.like(pattern) == like
+    assert rules.like_pattern(pattern) == like

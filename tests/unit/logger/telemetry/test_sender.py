@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.logger.metrics import Metrics
-from services.logger.telemetry.sender import NotNow, Sender
+from services.logger.telemetry.sender import CollectorBusy, Sender
 from services.logger.telemetry.stored_request import StoredRequest
 from tests.support.stored_requests import stored_request
 
@@ -44,7 +44,7 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def sender(metrics: Metrics, export: Callable[[Batch], int | NotNow], **changes: float) -> Sender[Batch]:
+def sender(metrics: Metrics, export: Callable[[Batch], int | CollectorBusy], **changes: float) -> Sender[Batch]:
     return Sender(
         lambda batch: batch,
         export,
@@ -66,7 +66,7 @@ def counts(metrics: Metrics) -> tuple[float, float, float, float]:
 def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
     got: Batch = []
 
-    def export(batch: Batch) -> int | NotNow:
+    def export(batch: Batch) -> int | CollectorBusy:
         got.extend(batch)
         return 0
 
@@ -80,7 +80,7 @@ def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
 def test_a_collector_that_hangs_holds_nobody_up(metrics: Metrics) -> None:
     taken, release = threading.Event(), threading.Event()
 
-    def hang(batch: Batch) -> int | NotNow:
+    def hang(batch: Batch) -> int | CollectorBusy:
         taken.set()
         release.wait(SECONDS)
         return 0
@@ -99,7 +99,7 @@ def test_a_collector_that_hangs_holds_nobody_up(metrics: Metrics) -> None:
 
 def test_a_batch_is_tried_again_then_given_up(metrics: Metrics, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = iter([False, True])
-    line = sender(metrics, lambda batch: 0 if next(replies, False) else NotNow(), retry_seconds=0.6)
+    line = sender(metrics, lambda batch: 0 if next(replies, False) else CollectorBusy(), retry_seconds=0.6)
     monkeypatch.setattr(line._closing, "wait", clock.pause)
     line.offer([stored_request()] * 2)  # refused once, then taken
     while not any(counts(metrics)):
@@ -117,9 +117,9 @@ def test_a_collector_that_asks_to_wait_is_left_alone_for_as_long_within_a_bound(
 ) -> None:
     attempts: list[float] = []
 
-    def export(batch: Batch) -> int | NotNow:
+    def export(batch: Batch) -> int | CollectorBusy:
         attempts.append(clock.now)
-        return NotNow(retry_after=0.5)
+        return CollectorBusy(retry_after=0.5)
 
     line = sender(metrics, export, retry_seconds=0.1, retry_after_seconds=0.75)
     monkeypatch.setattr(line._closing, "wait", clock.pause)
@@ -142,7 +142,7 @@ def test_what_a_collector_rejects_of_a_batch_is_not_counted_as_sent(metrics: Met
 def test_a_batch_that_cannot_be_built_does_not_stop_the_others(metrics: Metrics) -> None:
     got: Batch = []
 
-    def export(batch: Batch) -> int | NotNow:
+    def export(batch: Batch) -> int | CollectorBusy:
         if not got:
             got.extend(batch)
             raise ValueError("odd")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared import events
-from tests.support.priced_rows import book, chat
+from tests.support.priced_rows import chat, priced_row
 
 CHAT: dict[str, Any] = {"endpoint": "POST /v1/chat/completions", "dialect": events.OPENAI_CHAT}
 MESSAGES: dict[str, Any] = {
@@ -25,24 +25,24 @@ GENERATE: dict[str, Any] = {
 def test_reasoning_beyond_the_completion_is_counted_beside_it() -> None:
     body = chat("o3", 10, 5)
     body["usage"] |= {"total_tokens": 515, "completion_tokens_details": {"reasoning_tokens": 500}}
-    found = book(body, provider="openai", **CHAT)
+    found = priced_row(body, provider="openai", **CHAT)
     assert (found.output_tokens, found.cost) == (505, Decimal("0.00406"))  # (10*2 + 505*8) / 1e6
 
 
 def test_thinking_that_shows_only_in_the_total_of_gemini_is_billed() -> None:
     usage = {"promptTokenCount": 900, "toolUsePromptTokenCount": 100, "totalTokenCount": 1096}
     body = {"candidates": [], "modelVersion": "gemini-2.5-flash", "usageMetadata": usage}
-    found = book(body, **GENERATE)
+    found = priced_row(body, **GENERATE)
     assert (found.output_tokens, found.reasoning_tokens) == (96, 96)
     assert found.cost == Decimal("0.00054")  # (1000*0.30 + 96*2.50) / 1e6
     usage["candidatesTokenCount"] = 10
-    assert book(body, **GENERATE).output_tokens == 96
+    assert priced_row(body, **GENERATE).output_tokens == 96
 
 
 def test_cache_writes_stated_only_by_lifetime_are_billed() -> None:
     lifetimes = {"ephemeral_1h_input_tokens": 500, "ephemeral_5m_input_tokens": 100}
     usage = {"input_tokens": 1000, "output_tokens": 100, "cache_creation": lifetimes}
-    found = book({"model": "claude-opus-4-7", "usage": usage}, **MESSAGES)
+    found = priced_row({"model": "claude-opus-4-7", "usage": usage}, **MESSAGES)
     assert found.cost == Decimal("0.013125")  # (1000*5 + 500*10 + 100*6.25 + 100*25) / 1e6
 
 
@@ -50,7 +50,7 @@ def test_cache_writes_stated_only_by_lifetime_are_billed() -> None:
 def test_a_stated_charge_that_cannot_be_read_is_not_replaced_by_a_list_price(cost: object) -> None:
     body = chat("gpt-4o", 1000, 10)
     body["usage"]["cost"] = cost
-    found = book(body, provider="openai", request={"stated_cost": "true"}, **CHAT)
+    found = priced_row(body, provider="openai", request={"stated_cost": "true"}, **CHAT)
     assert (found.cost, found.cost_reason) == (None, "unread:counts")
 
 
@@ -58,17 +58,17 @@ def test_a_call_on_the_callers_own_key_costs_what_both_charge() -> None:
     body = chat("openai/gpt-4o", 1000, 10)
     body["usage"] |= {"cost": 0.001, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.019}}
     about: dict[str, Any] = {"provider": "openrouter", "request": {"stated_cost": "true"}, **CHAT}
-    found = book(body, **about)
+    found = priced_row(body, **about)
     assert (found.cost, found.cost_source) == (Decimal("0.02"), "provider")
     body["usage"]["cost_details"] = {"upstream_inference_cost": None}
-    assert book(body, **about).cost is None
+    assert priced_row(body, **about).cost is None
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain; charset=utf-8", "text/json", "application/x-json"])
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\n  "], ids=["plain", "mark", "space"])
 def test_json_under_another_media_type_is_recorded_all_the_same(kind: str, before: bytes) -> None:
     body = before + json.dumps(chat("gpt-4o", 1000, 10)).encode()
-    found = book(body, provider="openai", kind=kind, **CHAT)
+    found = priced_row(body, provider="openai", kind=kind, **CHAT)
     assert found.cost == Decimal("0.0026")  # (1000*2.50 + 10*10) / 1e6
 
 
@@ -79,7 +79,7 @@ def test_plain_text_says_nothing_about_its_usage(text: bytes) -> None:
         "dialect": events.OPENAI_OTHER,
         "model": "whisper-1",
     }
-    found = book(text, provider="openai", kind="text/plain", **about)
+    found = priced_row(text, provider="openai", kind="text/plain", **about)
     assert (found.cost, found.cost_reason) == (None, "usage_absent")
 
 
@@ -90,15 +90,15 @@ def test_google_searches_are_billed_once_each_and_empty_ones_not_at_all(queries:
     grounding = {"groundingMetadata": {"webSearchQueries": queries}}
     usage = {"promptTokenCount": 1000, "candidatesTokenCount": 10, "totalTokenCount": 1010}
     body = {"candidates": [grounding], "modelVersion": "gemini-3-pro-preview", "usageMetadata": usage}
-    assert book(body, **GENERATE).cost == Decimal("0.00212") + billed * Decimal("0.014")  # (1000*2 + 10*12) / 1e6
+    assert priced_row(body, **GENERATE).cost == Decimal("0.00212") + billed * Decimal("0.014")  # (1000*2 + 10*12) / 1e6
 
 
 def test_pictures_without_a_split_are_no_text_at_the_price_of_text() -> None:
     usage = {"promptTokenCount": 10, "candidatesTokenCount": 1290, "totalTokenCount": 1300}
-    found = book({"candidates": [], "modelVersion": "gemini-2.5-flash-image", "usageMetadata": usage}, **GENERATE)
+    found = priced_row({"candidates": [], "modelVersion": "gemini-2.5-flash-image", "usageMetadata": usage}, **GENERATE)
     assert found.cost == Decimal("0.038703")  # (10*0.30 + 1290*30) / 1e6
     assert (found.cost_source, found.cost_reason) == ("estimated", "estimated:output_kind")
-    compatible = book(chat("gemini-2.5-flash-image", 10, 1290), provider="gemini", **CHAT)
+    compatible = priced_row(chat("gemini-2.5-flash-image", 10, 1290), provider="gemini", **CHAT)
     assert (compatible.cost, compatible.cost_source) == (Decimal("0.038703"), "estimated")
 
 
@@ -108,7 +108,7 @@ def test_pictures_without_a_split_are_no_text_at_the_price_of_text() -> None:
 def test_unknown_or_uncounted_iterations_make_an_estimate(more: dict[str, object]) -> None:
     whole = {"input_tokens": 1000, "output_tokens": 100}
     body = {"model": "claude-opus-4-7", "usage": whole | {"iterations": [{"type": "message"} | whole, more]}}
-    found = book(body, **MESSAGES)
+    found = priced_row(body, **MESSAGES)
     assert (found.cost_source, found.cost_reason) == ("estimated", "estimated:iterations")
 
 
@@ -170,7 +170,7 @@ def tokens(kind: str, amount: int) -> dict[str, object]:
     ids=["fetched by a tool", "beside the prompt", "video", "document"],
 )
 def test_geminis_tokens_are_priced_by_their_modality_wherever_they_came_from(body: dict[str, Any], cost: str) -> None:
-    found = book(body, **GENERATE)
+    found = priced_row(body, **GENERATE)
     assert (found.cost, found.cost_reason) == (Decimal(cost), "")
 
 
@@ -181,7 +181,9 @@ def test_an_interactions_tools_are_priced_by_modality() -> None:
         "total_output_tokens": 10,
         "tool_use_tokens_by_modality": [{"modality": "audio", "tokens": 1000}],
     }
-    found = book({"model": "gemini-2.5-flash", "usage": usage}, **GENERATE | {"endpoint": "POST /v1beta/interactions"})
+    found = priced_row(
+        {"model": "gemini-2.5-flash", "usage": usage}, **GENERATE | {"endpoint": "POST /v1beta/interactions"}
+    )
     assert found.cost == Decimal("0.001055")  # (100*0.30 + 1000*1.00 + 10*2.50) / 1e6
 
 
@@ -207,5 +209,5 @@ def test_cached_tokens_are_priced_by_the_modality_that_openai_states(
     others = {"input_tokens": total, "output_tokens": 0, "input_tokens_details": details}
     body = {"model": model, "usage": chats if names == "prompt" else others}
     about = CHAT if names == "prompt" else {"endpoint": "POST /v1/responses", "dialect": events.OPENAI_RESPONSES}
-    found = book(body, provider="openai", **about)
+    found = priced_row(body, provider="openai", **about)
     assert (found.cost, found.cost_reason) == (Decimal(cost), "")

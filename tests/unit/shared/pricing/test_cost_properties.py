@@ -16,7 +16,7 @@ from shared.events import Evidence
 from shared.pricing import batch_rate, cost_columns, hand_cases
 from shared.pricing.cost_columns import RequestOutcome
 from shared.pricing.table import Table
-from shared.repricing.recalculation import again
+from shared.repricing.recalculation import repriced
 from shared.usage import Usage
 from tests.support.examples import examples
 from tests.support.priced_rows import NEW
@@ -188,7 +188,7 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
 ) -> None:
     dialect, provider, body, _ = answer
     row = booked(dialect, provider, body, status=status, cache=cache)
-    assert again(msgspec.structs.asdict(row), Table.default()) is None
+    assert repriced(msgspec.structs.asdict(row), Table.default()) is None
 
 
 @settings(max_examples=examples(80))
@@ -209,7 +209,7 @@ def test_any_usage_is_priced_again_as_it_was_recorded(used: Usage, provider: str
         "usage_source": cost_columns.usage_source(used.source, money),
         "usage": msgspec.json.encode(used).decode(),
     }
-    found = again(row, Table.default())
+    found = repriced(row, Table.default())
     assert found is None or used.source == "estimated", "estimates whose price is unknown get one when there is one"
 
 

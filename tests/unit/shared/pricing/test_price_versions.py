@@ -25,9 +25,9 @@ def test_a_version_is_read_as_it_was_written_and_named_by_number_and_content() -
     made = version()
     assert versions.decode("7", versions.encode(made)) == made and made.catalog() == PRICES
     assert made.name == f"7-{made.sha256[:12]}" and made.models == 1
-    later = versions.again(made, number=9, by="bob@host", now=datetime(2026, 12, 1, tzinfo=UTC))
+    later = versions.restored(made, number=9, by="bob@host", now=datetime(2026, 12, 1, tzinfo=UTC))
     assert (later.sha256, later.content, later.dated, later.rolled_back_to) == (made.sha256, made.content, NOW, 7)
-    assert versions.again(later, number=10, by="bob@host").rolled_back_to == 7
+    assert versions.restored(later, number=10, by="bob@host").rolled_back_to == 7
 
 
 def test_the_hash_depends_on_prices_and_not_on_their_order() -> None:

@@ -16,9 +16,9 @@ from tests.support.priced_rows import (
     OPENAI,
     SEARCH,
     Model,
-    book,
     chat,
     message,
+    priced_row,
     responses,
     sse,
 )
@@ -119,7 +119,7 @@ OTHER = [
 
 @pytest.mark.parametrize("case", [*LARGE, *TOOLS, *CACHED, *OTHER], ids=lambda case: case.name)
 def test_a_response_costs_what_a_hand_computes(case: Case) -> None:
-    found = book(case.body, **case.about)
+    found = priced_row(case.body, **case.about)
     assert (found.cost, found.cost_source) == (Decimal(case.cost), case.source), (
         found.cost_reason,
         found.usage,
@@ -138,12 +138,12 @@ def test_models_newer_than_the_library_have_their_price(case: Model) -> None:
     if case.provider == "gemini":
         usage = {"promptTokenCount": sent, "cachedContentTokenCount": cached, "candidatesTokenCount": made}
         body: dict[str, Any] = {"modelVersion": case.model, "usageMetadata": usage}
-        found = book(body, **GENERATE, headers={"x-gemini-service-tier": case.tier}, at=at)
+        found = priced_row(body, **GENERATE, headers={"x-gemini-service-tier": case.tier}, at=at)
     elif case.provider == "anthropic":
         body = {"model": case.model, "usage": {"input_tokens": sent, "output_tokens": made}}
-        found = book(body, provider="anthropic", dialect=events.ANTHROPIC, endpoint="POST /v1/messages", at=at)
+        found = priced_row(body, provider="anthropic", dialect=events.ANTHROPIC, endpoint="POST /v1/messages", at=at)
     else:
         details = {"cached_tokens": cached, "cache_write_tokens": written}
         body = chat(case.model, sent, made, prompt=details, service_tier=case.tier or "default")
-        found = book(body, provider=case.provider, **CHAT, at=at)
+        found = priced_row(body, provider=case.provider, **CHAT, at=at)
     assert (found.cost, found.cost_source) == (Decimal(case.cost), "computed"), (found.cost_reason, case.sum)

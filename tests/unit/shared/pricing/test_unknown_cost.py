@@ -36,9 +36,9 @@ from tests.support.priced_rows import (
     NOW,
     OPENAI,
     SEARCH,
-    book,
     chat,
     message,
+    priced_row,
     responses,
     sse,
 )
@@ -56,7 +56,7 @@ def own_prices(text: str, tmp_path: Any) -> Table:
 def test_a_response_of_which_not_all_could_be_read_has_unknown_cost() -> None:
     """Half a million short strings exceed even the skeleton that is kept of a large answer."""
     many = [SEARCH] * 5 + [{"type": "reasoning", "id": f"rs_{number}"} for number in range(400_000)]
-    found = book(responses("gpt-4.1", 318, 540, output=many), **OPENAI)
+    found = priced_row(responses("gpt-4.1", 318, 540, output=many), **OPENAI)
     assert (found.cost, found.cost_source, found.cost_reason) == (None, "none", "unread:truncated")
     assert (found.input_tokens, found.output_tokens) == (318, 540), "what could be read is kept"
 
@@ -69,7 +69,7 @@ def test_calls_in_the_unread_middle_of_a_response_make_the_cost_unknown(kind: st
     text = json.dumps({"x": math.nan} | document).encode()
     assert len(text) > lenient_json.MAX_REPAIR
     body = text if kind == "application/json" else b'data: {"type":"response.completed","response":%b}\n\n' % text
-    found = book(body, **OPENAI | {"kind": kind})
+    found = priced_row(body, **OPENAI | {"kind": kind})
     assert (found.cost, found.cost_source) == (None, "none"), found.cost_reason
     assert found.cost_reason.startswith("unread:")
 
@@ -78,7 +78,7 @@ def test_what_is_missing_of_a_large_response_does_not_matter_where_it_cannot_bea
     vectors = [{"object": "embedding", "index": at, "embedding": "x" * 20} for at in range(150_000)]
     body = {"object": "list", "data": vectors, "model": "text-embedding-3-small", "usage": {"prompt_tokens": 100_000}}
     about: dict[str, Any] = {"dialect": OPENAI_OTHER, "endpoint": "POST /v1/embeddings"}
-    assert book(body, **OPENAI, **about).cost == Decimal("0.002")  # 100000*0.02 / 1e6
+    assert priced_row(body, **OPENAI, **about).cost == Decimal("0.002")  # 100000*0.02 / 1e6
 
 
 ODD = [-1, "7", 1.5, True, [], {"a": 1}, 10**13]
@@ -89,7 +89,7 @@ ODD = [-1, "7", 1.5, True, [], {"a": 1}, 10**13]
 def test_an_invalid_token_count_makes_the_cost_unknown_with_the_right_reason(name: str, value: object) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"][name] = value
-    found = book(body, **OPENAI, **CHAT)
+    found = priced_row(body, **OPENAI, **CHAT)
     assert (found.cost, found.cost_reason) == (None, "unread:counts")
 
 
@@ -97,16 +97,16 @@ def test_an_invalid_token_count_makes_the_cost_unknown_with_the_right_reason(nam
 def test_an_invalid_detail_count_makes_the_cost_unknown(value: object) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"]["prompt_tokens_details"] = {"cached_tokens": value}
-    assert book(body, **OPENAI, **CHAT).cost is None
+    assert priced_row(body, **OPENAI, **CHAT).cost is None
     usage = {"input_tokens": 1000, "output_tokens": 100, "cache_read_input_tokens": value}
-    found = book({"model": "claude-opus-4-8", "usage": usage}, provider="anthropic", **MESSAGES)
+    found = priced_row({"model": "claude-opus-4-8", "usage": usage}, provider="anthropic", **MESSAGES)
     assert (found.cost, found.cost_reason) == (None, "unread:counts")
     stated = {
         "promptTokenCount": 9,
         "candidatesTokenCount": 1,
         "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": value}],
     }
-    assert book({"modelVersion": "gemini-2.5-flash", "usageMetadata": stated}, **GENERATE).cost is None
+    assert priced_row({"modelVersion": "gemini-2.5-flash", "usageMetadata": stated}, **GENERATE).cost is None
 
 
 @pytest.mark.parametrize("value", [-1, "7", 1.5])
@@ -114,13 +114,13 @@ def test_an_invalid_count_of_an_interaction_makes_the_cost_unknown(value: object
     usage = {"total_input_tokens": 10, "total_output_tokens": 5, "total_thought_tokens": value}
     body = {"model": "gemini-2.5-flash", "usage": usage}
     about = GENERATE | {"endpoint": "POST /v1beta/interactions"}
-    assert book(body, **about).cost_reason == "unread:counts"
+    assert priced_row(body, **about).cost_reason == "unread:counts"
     usage["total_thought_tokens"] = 0
-    assert book(body, **about).cost == Decimal("0.0000155")  # (10*0.30 + 5*2.50) / 1e6
+    assert priced_row(body, **about).cost == Decimal("0.0000155")  # (10*0.30 + 5*2.50) / 1e6
 
 
 def test_a_part_that_exceeds_its_whole_makes_the_cost_unknown() -> None:
-    found = book(chat("gpt-4o", 1000, 100, prompt={"cached_tokens": 1001}), **OPENAI, **CHAT)
+    found = priced_row(chat("gpt-4o", 1000, 100, prompt={"cached_tokens": 1001}), **OPENAI, **CHAT)
     assert (found.cost, found.cost_reason) == (None, "unread:contradiction")
 
 
@@ -128,7 +128,7 @@ def test_a_part_that_exceeds_its_whole_makes_the_cost_unknown() -> None:
 def test_malformed_fields_that_do_not_affect_cost_are_tolerated(harmless: dict[str, object]) -> None:
     body = chat("gpt-4o", 1000, 100)
     body["usage"] |= harmless
-    assert book(body, **OPENAI, **CHAT).cost == Decimal("0.0035")  # (1000*2.50 + 100*10) / 1e6
+    assert priced_row(body, **OPENAI, **CHAT).cost == Decimal("0.0035")  # (1000*2.50 + 100*10) / 1e6
 
 
 def anthropic_stream(*usages: dict[str, Any]) -> bytes:
@@ -145,11 +145,11 @@ def test_a_later_zero_does_not_undo_what_was_stated(tmp_path: Any) -> None:
         tmp_path,
     )
     events = anthropic_stream({"input_tokens": 15, "output_tokens": 1}, {"input_tokens": 0, "output_tokens": 18})
-    found = book(events, provider="vllm", kind="text/event-stream", table=table, **MESSAGES)
+    found = priced_row(events, provider="vllm", kind="text/event-stream", table=table, **MESSAGES)
     assert found.cost == Decimal("0.000105")  # (15*1 + 18*5) / 1e6
     chunks = [chat("local", 15, 18), chat("local", 0, 0)]
     data = b"".join(b"data: %s\n\n" % json.dumps(one).encode() for one in chunks) + b"data: [DONE]\n\n"
-    assert book(data, provider="vllm", kind="text/event-stream", table=table, **CHAT).cost == Decimal("0.000105")
+    assert priced_row(data, provider="vllm", kind="text/event-stream", table=table, **CHAT).cost == Decimal("0.000105")
 
 
 def test_zeros_within_a_later_object_do_not_undo_its_lifetimes_or_searches() -> None:
@@ -166,17 +166,17 @@ def test_zeros_within_a_later_object_do_not_undo_its_lifetimes_or_searches() -> 
         "server_tool_use": {"web_search_requests": 0},
     }
     data = anthropic_stream(start, last).replace(b'"local"', b'"claude-opus-4-8"')
-    found = book(data, provider="anthropic", kind="text/event-stream", **MESSAGES)
+    found = priced_row(data, provider="anthropic", kind="text/event-stream", **MESSAGES)
     assert found.cost == Decimal("0.01155")  # (10*5 + 100*10 + 20*25) / 1e6 + 10/1000
 
 
 def deferred(status: int, body: object) -> ResponseRow:
     about: dict[str, Any] = {"dialect": OPENAI_OTHER, "endpoint": "GET /v1/chat/deferred-completion/f15c114e"}
-    return book(body, provider="grok", status=status, **about)
+    return priced_row(body, provider="grok", status=status, **about)
 
 
 def test_a_deferred_completion_is_recorded_once_with_its_stated_charge() -> None:
-    asked = book({"request_id": "f15c114e"}, **GROK, model="grok-4.6")
+    asked = priced_row({"request_id": "f15c114e"}, **GROK, model="grok-4.6")
     assert (asked.cost, asked.cost_reason) == (None, "background")
     waiting = deferred(202, b"")
     assert (waiting.cost, waiting.cost_source) == (0, "free")
@@ -196,11 +196,11 @@ def test_a_charge_that_an_operators_provider_states_is_recorded_where_the_operat
 ) -> None:
     body = chat("openai/gpt-4o", 1000, 100)
     body["usage"]["cost"] = cost
-    found = book(body, provider="openrouter", request={"stated_cost": "true"}, **CHAT)
+    found = priced_row(body, provider="openrouter", request={"stated_cost": "true"}, **CHAT)
     assert found.cost == (None if booked is None else Decimal(booked))
     assert found.cost_source == ("none" if booked is None else "provider")
-    assert book(body, provider="openrouter", **CHAT).cost is None, "without the flag it is only a number"
-    assert book(body, **OPENAI, **CHAT).cost == Decimal("0.0035"), "nor does it beat a price"
+    assert priced_row(body, provider="openrouter", **CHAT).cost is None, "without the flag it is only a number"
+    assert priced_row(body, **OPENAI, **CHAT).cost == Decimal("0.0035"), "nor does it beat a price"
 
 
 @pytest.mark.parametrize("means", ["gpt-4o", "openai/gpt-4o", "openai/GPT-4o-2024-08-06"])
@@ -210,9 +210,9 @@ def test_an_own_providers_model_is_priced_as_what_its_alias_means(means: str, an
     table = own_prices(alias, tmp_path)
     endpoint = "POST /openai/deployments/{model}/chat/completions"
     about: dict[str, Any] = {"provider": "azure", "dialect": OPENAI_CHAT, "endpoint": endpoint, "table": table}
-    found = book(chat(answered, 1000, 100, prompt={"cached_tokens": 400}), model="Prod", **about)
+    found = priced_row(chat(answered, 1000, 100, prompt={"cached_tokens": 400}), model="Prod", **about)
     assert found.cost == Decimal("0.003"), found.cost_reason  # (600*2.50 + 400*1.25 + 100*10) / 1e6
-    other = book(chat("gpt-4o-2024-08-06", 1000, 100), model="unheard-of", **about)
+    other = priced_row(chat("gpt-4o-2024-08-06", 1000, 100), model="unheard-of", **about)
     assert (other.cost, other.cost_reason) == (None, "unknown_model")
 
 
@@ -220,21 +220,21 @@ def test_regions_and_speeds_of_an_aliased_model_cost_what_its_vendor_asks(tmp_pa
     alias = '[[alias]]\nprovider = "relay"\nmodel = "opus"\nmeans = "claude-opus-4-8"\nsource = "contract"\n'
     about: dict[str, Any] = {"provider": "relay", "table": own_prices(alias, tmp_path), **MESSAGES}
     usage = {"input_tokens": 1000, "output_tokens": 100}
-    plain = book({"model": "opus", "usage": usage}, **about)
+    plain = priced_row({"model": "opus", "usage": usage}, **about)
     assert plain.cost == Decimal("0.0075")  # (1000*5 + 100*25) / 1e6
-    regional = book({"model": "opus", "usage": usage | {"inference_geo": "us"}}, **about)
+    regional = priced_row({"model": "opus", "usage": usage | {"inference_geo": "us"}}, **about)
     assert regional.cost == Decimal("0.00825")  # 1.1 * (1000*5 + 100*25) / 1e6
-    fast = book({"model": "opus", "usage": usage | {"speed": "fast"}}, **about)
+    fast = priced_row({"model": "opus", "usage": usage | {"speed": "fast"}}, **about)
     assert fast.cost == Decimal("0.015")  # (1000*10 + 100*50) / 1e6
-    stated = book({"model": "opus", "usage": usage | {"cost": 0.5}}, request={"stated_cost": "true"}, **about)
+    stated = priced_row({"model": "opus", "usage": usage | {"cost": 0.5}}, request={"stated_cost": "true"}, **about)
     assert (stated.cost, stated.cost_source) == (Decimal("0.5"), "provider")
 
 
 def test_an_operators_price_settles_a_dispute(tmp_path: Any) -> None:
     row = '[[price]]\nprovider = "mistral"\nmodel = "mistral-medium"\nunit = "{}"\nprice = "{}"\nsource = "contract"\n'
     table = own_prices(row.format("input_mtok", "1.5") + row.format("output_mtok", "7.5"), tmp_path)
-    assert book(chat("mistral-medium", 1000, 100), **MISTRAL).cost_reason == "disputed_price"
-    found = book(chat("mistral-medium", 1000, 100), **MISTRAL, table=table)
+    assert priced_row(chat("mistral-medium", 1000, 100), **MISTRAL).cost_reason == "disputed_price"
+    found = priced_row(chat("mistral-medium", 1000, 100), **MISTRAL, table=table)
     assert found.cost == Decimal("0.00225")  # (1000*1.50 + 100*7.50) / 1e6
 
 
@@ -254,7 +254,7 @@ FAILED_JOBS = [
 def test_polling_a_failed_job_is_no_failing_request(endpoint: str, body: dict[str, Any], status: int) -> None:
     responses_api = "/responses/" in endpoint
     dialect = OPENAI_RESPONSES if responses_api else OPENAI_OTHER
-    found = book(body, provider="openai", dialect=dialect, endpoint=endpoint, status=status)
+    found = priced_row(body, provider="openai", dialect=dialect, endpoint=endpoint, status=status)
     assert (found.error_type, found.error_message, found.outcome) == ("", "", COMPLETE)
     assert found.usage_source == "absent"
     assert found.cost_reason != "broken_stream"
@@ -270,7 +270,7 @@ def test_polling_a_failed_job_is_no_failing_request(endpoint: str, body: dict[st
     ],
 )  # fmt: skip
 def test_a_responses_own_error_stays_an_error(body: object, kind: str) -> None:
-    found = book(body, **OPENAI, kind=kind)
+    found = priced_row(body, **OPENAI, kind=kind)
     assert (found.error_type, found.error_message) == ("server_error", "m")
 
 
@@ -282,7 +282,7 @@ def test_a_responses_own_error_stays_an_error(body: object, kind: str) -> None:
     ],
 )  # fmt: skip
 def test_a_whole_response_that_failed_is_not_called_a_broken_stream(body: dict[str, Any]) -> None:
-    found = book(body, **OPENAI)
+    found = priced_row(body, **OPENAI)
     assert (found.cost, found.cost_reason) == (None, "answer_failed")
 
 
@@ -303,9 +303,9 @@ def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str)
         "endpoint": endpoint,
         "kind": "application/x-ndjson",
     }
-    piece = book(lines(10), status=206, **about)
+    piece = priced_row(lines(10), status=206, **about)
     assert (piece.cost, piece.usage_source) == (None, "partial"), "only reported usage is booked as the batch's"
-    assert book(lines(10), status=200, **about).usage_source == "reported"
+    assert priced_row(lines(10), status=200, **about).usage_source == "reported"
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...
 
 def batch_row(body: bytes, **about: Any) -> Any:
     """The price of the row that a finished batch is booked in, as it follows from a look at its results."""
-    look = book(body, **about)
+    look = priced_row(body, **about)
     assert (look.cost, look.usage_source) == (None, "reported")
     used = msgspec.json.decode(look.usage, type=Usage)
     return batch_rate.price(used, provider=look.provider, at=NOW, table=Table.default())
@@ -361,7 +361,7 @@ def test_tools_in_a_batch_of_responses_are_counted_line_by_line() -> None:
         "dialect": OPENAI_OTHER,
         "endpoint": "GET /v1/files/f/content",
     }
-    look = book(data, **about, kind="application/octet-stream")
+    look = priced_row(data, **about, kind="application/octet-stream")
     used = msgspec.json.decode(look.usage, type=Usage)
     found = batch_rate.price(used, provider="openai", at=NOW, table=Table.default())
     assert found.cost == Decimal("0.0642")  # 3 * (1000*1 + 100*4) / 1e6 + 6*10/1000

@@ -88,7 +88,7 @@ def test_changes_that_look_like_a_mistake_are_objected_to(
     models: tuple[dict[str, Any], ...], guards: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hand_cases, "load", lambda: ())
-    found = candidate.consider(Release(catalog(*models), {}), catalog(BASE))
+    found = candidate.propose(Release(catalog(*models), {}), catalog(BASE))
     assert {objection.guard for objection in found.objections} == guards
     assert not found.is_refused, "a person may accept all of these"
 
@@ -112,7 +112,7 @@ def test_prices_that_break_a_hand_computed_case_are_refused_for_good(installed: 
             return model
         return msgspec.structs.replace(model, prices=model.prices | {"input_mtok": Decimal(3)})
 
-    found = candidate.consider(Release(changed(installed, "openai", dearer), {}), installed)
+    found = candidate.propose(Release(changed(installed, "openai", dearer), {}), installed)
     assert found.is_refused
     assert {objection.guard for objection in found.objections} == {"hand case"}
     assert any("is 0.0035 USD, not 0.004" in objection.text for objection in found.objections)
@@ -149,4 +149,4 @@ def test_prices_that_the_package_cannot_work_with_are_refused_in_one_line(monkey
 
     monkeypatch.setattr(differences, "compare", broken)
     with pytest.raises(genai_release.UnreadableRelease, match="TypeError got multiple values"):
-        candidate.consider(Release(catalog(BASE), {}), None)
+        candidate.propose(Release(catalog(BASE), {}), None)

@@ -1,27 +1,15 @@
 """The fence around unit tests: no network."""
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 
-MOVE = "A unit test opened a network socket: it belongs in tests/integration."
+from tests.support.network_fence import MOVE, forbid_network
 
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test that opens a network socket; the Unix socket pairs of event loops are allowed."""
-    opened: list[str] = []
-    create = socket.socket.__init__
-
-    def checked(
-        self: socket.socket, family: int = -1, kind: int = -1, proto: int = -1, fileno: int | None = None
-    ) -> None:
-        if fileno is None and family != socket.AF_UNIX:
-            opened.append(str(family))
-            raise RuntimeError(MOVE)
-        create(self, family, kind, proto, fileno)
-
-    monkeypatch.setattr(socket.socket, "__init__", checked)
+    """Fail a test that opens a network socket, even one that hides the error."""
+    opened = forbid_network(monkeypatch)
     yield
     assert not opened, MOVE

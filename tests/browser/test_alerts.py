@@ -99,7 +99,7 @@ def test_alerts_are_readable_at_any_width_and_in_any_theme(
 
 
 @pytest.mark.usefixtures("alerts")
-def test_a_state_is_told_in_words(open_page: Open) -> None:
+def test_a_state_is_described_in_words(open_page: Open) -> None:
     page = open_page("/alerts", name="admin")
     expect(page.locator(f"#alert-{A}-monthly h3 + .badge")).to_have_text("Alert")
     expect(page.locator(f"#alert-{A}-monthly li").nth(1)).to_contain_text("Warning")

@@ -221,7 +221,7 @@ def test_filters_survive_reload_back_and_a_walk_through_the_pages(open_page: Ope
     assert page.locator("#filters [name=provider]").first.input_value() == "openai"
 
 
-def test_clear_takes_filters_and_search_away_and_keeps_the_period(open_page: Open) -> None:
+def test_clear_removes_filters_and_search_and_keeps_the_period(open_page: Open) -> None:
     page = open_page("/logs?period=7d&provider=openai&q=gpt&cost=unknown")
     expect(page.locator(".clear")).to_have_text("Clear 3")
     page.click(".clear")

@@ -121,9 +121,7 @@ def test_a_test_message_reaches_webhook_and_mailbox(alerted: Alerted, channels: 
     assert [mail["To"] for mail in alerted.mailbox.received if "Test:" in mail["Subject"]] == ["ops@example.com"]
 
 
-def test_requests_that_cross_a_threshold_are_told_once_with_who_made_them(
-    alerted: Alerted, channels: list[str]
-) -> None:
+def test_crossing_a_threshold_sends_one_message_with_the_requesters(alerted: Alerted, channels: list[str]) -> None:
     way = Way(alerted.system, through=True)
     alerted.run("alert", "create", "busy", "--measure", "requests", "--above", "2", "--by", "requester", *channels)
     for _ in range(3):

@@ -92,7 +92,7 @@ class Load:
                 await asyncio.sleep(0.02)
 
 
-async def test_a_cache_that_is_killed_frozen_and_restarted_under_load_harms_no_client(metrion: System) -> None:
+async def test_killing_freezing_and_restarting_a_cache_under_load_fails_no_request(metrion: System) -> None:
     assert metrion.cache.process is not None
     async with Load(metrion) as load:
         await load.more("HIT", 200)

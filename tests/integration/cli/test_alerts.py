@@ -95,7 +95,7 @@ def test_an_alert_is_created_listed_shown_paused_and_deleted(server: servers.Nat
         (("--measure", "cost", "--above", "5", "--by", "*"), "cannot watch each"),
     ],
 )
-def test_what_is_wrong_is_said(server: servers.NatsServer, arguments: tuple[str, ...], reason: str) -> None:
+def test_the_message_says_what_is_wrong(server: servers.NatsServer, arguments: tuple[str, ...], reason: str) -> None:
     given = arguments if "--account" in arguments else (*arguments, "--account", "acme")
     done = run(server, "create", "bad", *given)
     assert done.returncode == 1

@@ -169,7 +169,7 @@ def test_bad_sources_and_versions_are_refused_in_one_line(run: Run, source: Sour
     assert "No prices have been accepted" in run("history")[2]
 
 
-def test_what_corrections_hide_is_said(run: Run, source: Source) -> None:
+def test_prices_that_corrections_override_are_reported(run: Run, source: Source) -> None:
     def change(models: Models) -> None:
         models["gpt-6.2-astra"] = {
             "id": "gpt-6.2-astra", "match": {"equals": "gpt-6.2-astra"}, "prices": {"input_mtok": "9", "output_mtok": "40"},

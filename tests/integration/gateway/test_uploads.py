@@ -171,7 +171,7 @@ async def test_a_failure_on_a_fresh_connection_is_not_tried_again() -> None:
         assert len(gateway.upstream.requests) == 1
 
 
-async def test_half_a_response_on_a_kept_connection_is_not_asked_for_again() -> None:
+async def test_a_request_with_half_a_response_is_not_repeated() -> None:
     async with system() as gateway:
         assert (await gateway.send(request())).startswith(b"HTTP/1.1 200")
         gateway.upstream.respond = plain(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", close=True)
@@ -211,7 +211,7 @@ def error(answer: bytes) -> str:
     return str(json.loads(answer.removesuffix(b"<EOF>").partition(b"\r\n\r\n")[2])["error"]["code"])
 
 
-async def test_bodies_beyond_the_budget_are_told_to_retry_while_small_ones_pass() -> None:
+async def test_bodies_beyond_the_budget_get_a_503_while_small_ones_pass() -> None:
     async with system(max_body_bytes=1 << 20, body_budget_bytes=2 << 20, body_timeout=0.5) as gateway:
         held = [await opened(gateway, unfinished(900_000)) for _ in range(2)]
         await until(lambda: gateway.proxy.bodies.reserved_bytes)

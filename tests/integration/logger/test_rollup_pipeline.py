@@ -132,7 +132,7 @@ async def test_a_row_stands_in_usage_as_soon_as_in_requests(line: lines.Line, bu
             assert lines.select(line, "sum(requests)", account, table="usage_totals") == [str(2 * epoch)]
 
 
-async def test_a_running_logger_rolls_up_and_keeps_rows_as_long_as_it_is_told(line: lines.Line, bus: Client) -> None:
+async def test_a_running_logger_rolls_up_and_applies_the_retention_settings(line: lines.Line, bus: Client) -> None:
     account = f"a{uuid.uuid4().hex[:12]}"
 
     async def kept() -> bool:

@@ -132,7 +132,7 @@ async def test_revoking_an_account_revokes_all_its_tokens_and_no_others(js: JetS
         await accounts_admin.revoke_account(js, "nobody")
 
 
-async def test_names_that_are_taken_or_unknown_are_refused_with_a_way_out(js: JetStreamContext) -> None:
+async def test_an_error_about_a_taken_or_unknown_name_says_what_to_do(js: JetStreamContext) -> None:
     with pytest.raises(AccountError, match="already exists"):
         await accounts_admin.create_account(js, "default")
     with pytest.raises(AccountError, match="metrion account create team-a"):

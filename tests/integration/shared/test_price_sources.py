@@ -66,7 +66,7 @@ async def test_a_url_needs_a_hash_and_a_file_may_have_one(tmp_path: Path) -> Non
                 await sources.fetch(source, sha256=sha256)
 
 
-async def test_redirects_errors_and_endless_answers_are_refused_without_showing_a_password(
+async def test_redirects_errors_and_endless_responses_are_rejected_without_showing_a_password(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with package_index() as index:

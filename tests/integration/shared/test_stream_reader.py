@@ -22,7 +22,7 @@ async def js(tmp_path: Path) -> AsyncIterator[JetStreamContext]:
         await client.close()
 
 
-async def test_a_consumer_that_is_gone_is_not_taken_for_a_missing_stream(
+async def test_a_deleted_consumer_is_not_reported_as_a_missing_stream(
     js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accounts_admin.ensure_account(js, "default")

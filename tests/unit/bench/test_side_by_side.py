@@ -19,7 +19,7 @@ def test_without_the_router_ratios_are_to_the_first_peer() -> None:
     assert found["second"]["ratio"] == 1.0
 
 
-def test_cpu_of_a_stream_is_also_told_per_thousand_chunks() -> None:
+def test_cpu_of_a_stream_is_also_shown_per_thousand_chunks() -> None:
     found = summary(ROUNDS, chunks=200)
     assert found["metrion"]["ms_per_1000_chunks"] == 0.75
 

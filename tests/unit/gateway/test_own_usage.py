@@ -25,7 +25,7 @@ def published(at: datetime, totals: TokenTotals | None = None) -> dict[str, byte
     return found
 
 
-def test_figures_of_the_present_day_and_month_are_told() -> None:
+def test_the_response_has_figures_of_today_and_this_month() -> None:
     totals = TokenTotals(DAY, MONTH, Sums(2, Decimal("0.000000100000"), 1, 10, 20), Sums(9, None, 9))
     found = own_usage.usage(published(NOW, totals), APP, now=NOW)
     assert found.today is not None and found.month is not None and found.unknown_because is None
@@ -72,7 +72,7 @@ def test_throttle_allows_a_burst_then_a_steady_rate() -> None:
     assert [throttle.take("a") for _ in range(4)] == [0, 0, 0, 2]
 
 
-def test_limits_of_other_tokens_and_requesters_are_not_told() -> None:
+def test_limits_of_other_tokens_and_requesters_are_not_shown() -> None:
     mine = limit(5, "mine", token="app", model="gpt-*")
     replaced = limit(9, "each", token="*", model="gpt-*")
     others = [

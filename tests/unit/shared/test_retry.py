@@ -32,7 +32,7 @@ class Flaky:
         return "done"
 
 
-async def test_a_server_that_is_down_is_asked_again_less_and_less_often(pauses: list[float]) -> None:
+async def test_retries_of_a_server_that_is_down_back_off(pauses: list[float]) -> None:
     told: list[tuple[str, int, float]] = []
     result = await retry.until_done(
         Flaky(5, OSError("down")),

@@ -24,9 +24,7 @@ def undecided() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_docker_is_asked_for_nothing_that_it_does_not_know(
-    kind: type[containers.ServerContainer], tmp_path: Path
-) -> None:
+def test_every_docker_option_exists(kind: type[containers.ServerContainer], tmp_path: Path) -> None:
     server = kind(tmp_path / "a folder", 4999)
     arguments = server.arguments()
     given = inspect.signature(DockerContainer.__init__).bind(None, **arguments).arguments
@@ -86,7 +84,7 @@ def test_docker_comes_before_the_embedded_servers(
 
 
 @pytest.mark.parametrize(("choice", "said"), [("containers", "no Docker daemon"), ("docker", "embedded or containers")])
-def test_containers_that_were_asked_for_and_cannot_be_are_a_failure(
+def test_requested_containers_that_cannot_start_are_a_failure(
     monkeypatch: pytest.MonkeyPatch, choice: str, said: str
 ) -> None:
     monkeypatch.setenv(containers.CHOICE, choice)

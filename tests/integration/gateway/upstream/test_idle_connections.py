@@ -112,7 +112,7 @@ async def test_closing_the_pool_closes_what_is_idle_and_what_becomes_idle(connec
     await until(lambda: provider.ended == 2)
 
 
-async def test_unsolicited_data_of_a_provider_is_not_taken_for_a_response(connect: Connect, provider: Provider) -> None:
+async def test_unsolicited_data_of_a_provider_is_not_read_as_a_response(connect: Connect, provider: Provider) -> None:
     idle = IdleConnections(seconds=60)
     connection = await connect()
     protocol = connection.protocol

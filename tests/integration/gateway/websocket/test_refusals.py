@@ -66,7 +66,7 @@ async def test_a_provider_that_is_switched_off_gets_426_and_the_others_are_relay
         assert (await connect(on.gateway.port, LIVE)).head.startswith(b"HTTP/1.1 426 ")
 
 
-async def test_a_provider_that_refuses_the_upgrade_is_heard_and_has_a_row() -> None:
+async def test_a_refused_upgrade_reaches_the_client_and_has_a_row() -> None:
     body = b'{"error":{"type":"invalid_request_error","code":"no_access","message":"No access."}}'
     async with provider() as upstream, system(upstream_openai=f"http://127.0.0.1:{upstream.port}") as gateway:
         upstream.refusal = (
@@ -363,7 +363,7 @@ async def test_a_live_connection_that_drains_ends_where_the_next_turn_would_begi
         (b"\x09\x80abcd", 1002),  # a fragmented ping
     ],
 )
-async def test_invalid_frames_end_the_connection_and_reach_nobody(data: bytes, code: int) -> None:
+async def test_invalid_frames_end_the_connection_and_are_not_relayed(data: bytes, code: int) -> None:
     async with line() as on:
         await on.client.send(data)
         assert await on.client.close_code() == code

@@ -74,7 +74,7 @@ async def test_a_level_that_lasts_is_sent_again_after_the_cooldown(alerts: Alert
     assert {message.level for _, message in sender.sent} == {"alert"}
 
 
-async def test_a_value_that_flaps_is_told_once_within_the_cooldown(alerts: Alerts, account: str) -> None:
+async def test_a_value_that_flaps_sends_one_message_within_the_cooldown(alerts: Alerts, account: str) -> None:
     rule = line.rule(account, measure="requests", period="1h", threshold=Decimal(5), warn_percent=0)
     sender = Recorder()
     await alerts.put(line.channel(account), rule)
@@ -190,7 +190,7 @@ async def test_a_channel_that_fails_is_noted_and_retried_without_the_others(aler
     assert (await alerts.history(account, "one"))[-1].reached == ("mail", "ops")
 
 
-async def test_nobody_reached_at_first_is_told_later(alerts: Alerts, account: str) -> None:
+async def test_a_channel_that_was_not_reached_gets_the_message_later(alerts: Alerts, account: str) -> None:
     rule = line.rule(account)
     sender = Recorder()
     sender.failing = {"ops"}
@@ -223,7 +223,7 @@ async def test_each_requester_is_watched_by_one_rule(alerts: Alerts, account: st
     assert "requester=ann" in sender.sent[0][1].link
 
 
-async def test_a_crowd_is_told_of_in_one_message_an_hour(alerts: Alerts, account: str) -> None:
+async def test_many_subjects_share_one_message_an_hour(alerts: Alerts, account: str) -> None:
     rule = line.rule(account, by="requester", measure="requests", period="2h", threshold=Decimal(1), warn_percent=0)
     sender = Recorder()
     await alerts.put(line.channel(account), rule)

@@ -87,7 +87,7 @@ async def test_models_without_a_price_are_named(alerts: Alerts, account: str) ->
     assert (model, "50") in message.contributors
 
 
-async def test_missing_events_are_told_from_those_on_their_way(alerts: Alerts, account: str) -> None:
+async def test_missing_events_are_distinguished_from_those_in_transit(alerts: Alerts, account: str) -> None:
     engine = await alerts.engine(Recorder())
     now = datetime.now(UTC)
     before = [await value(engine, measure, now) for measure in ("incomplete", "dropped")]

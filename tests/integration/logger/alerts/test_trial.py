@@ -70,7 +70,7 @@ async def test_a_test_says_what_it_has_reached_and_is_possible_once(
     assert (entry.level, entry.reached) == ("test", ("ops",))
 
 
-async def test_a_test_that_reaches_nobody_can_be_repeated_soon(
+async def test_a_test_message_that_reached_no_channel_can_be_repeated_soon(
     alerts: Alerts, broker: servers.NatsServer, account: str, sender: Recorder
 ) -> None:
     sender.failing = {"ops"}

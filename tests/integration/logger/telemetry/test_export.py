@@ -84,7 +84,7 @@ async def test_a_request_arrives_as_a_span_and_in_the_metrics(protocol: str, mon
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_busy_collector_is_asked_again(protocol: str) -> None:
+async def test_a_busy_collector_is_retried(protocol: str) -> None:
     metrics = Metrics(CollectorRegistry())
     with SERVERS[protocol]() as collector:
         collector.refusals = [429, 503]
@@ -102,7 +102,7 @@ async def test_a_busy_collector_is_asked_again(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-async def test_a_collector_is_not_asked_again_before_it_wishes_and_nothing_waits_for_it(protocol: str) -> None:
+async def test_retry_after_of_a_collector_is_respected_and_blocks_nothing(protocol: str) -> None:
     metrics = Metrics(CollectorRegistry())
     with SERVERS[protocol]() as collector:
         collector.refusals, collector.retry_after = [429], 12  # more than the exporter itself waits

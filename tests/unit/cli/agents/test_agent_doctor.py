@@ -85,7 +85,7 @@ def test_without_a_name_all_tools_that_are_set_up_are_checked(capsys: pytest.Cap
     assert {line.split()[0] for line in lines[1:]} == {"codex", "claude-code"}
 
 
-def test_a_tool_that_is_not_set_up_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_says_how_to_set_up_a_tool(capsys: pytest.CaptureFixture[str]) -> None:
     status, found = diagnose(capsys, "codex")
     assert (status, found["configuration"]) == (1, ("failed", "not set up: metrion agent setup codex"))
 
@@ -173,7 +173,7 @@ def test_a_provider_that_does_not_answer_is_explained(
     assert message in found["provider"][1]
 
 
-def test_a_gateway_without_the_endpoint_is_asked_for_models_only(
+def test_doctor_only_lists_models_of_a_gateway_without_the_endpoint(
     gateway: Gateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gateway.own = Response(404, {}, "Unknown endpoint", True)

@@ -111,7 +111,7 @@ def test_without_a_terminal_and_yes_nothing_is_written(home: Path, capsys: pytes
 
 @pytest.mark.usefixtures("token")
 @pytest.mark.parametrize(("reply", "status"), [("y\n", 0), ("\n", 1)])
-def test_a_person_is_asked(
+def test_a_person_is_asked_for_confirmation(
     home: Path, reply: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(confirm, "is_dry_run", lambda **_: False)

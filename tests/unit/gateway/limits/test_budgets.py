@@ -34,7 +34,7 @@ def budget(amount: str, name: str = "one", **fields: Any) -> Limit:
     return Limit("acme", name, datetime.now(UTC), Decimal(amount), **given)
 
 
-async def test_absurd_maximum_can_be_told_to_the_other_gateways(monkeypatch: Any) -> None:
+async def test_absurd_maximum_can_be_sent_to_the_other_gateways(monkeypatch: Any) -> None:
     limits: Sequence[Limit] = [budget("1", mode="warn"), budget("10000000000000", "all")]
     made = budgets(*limits, monkeypatch=monkeypatch)
     for body in (b'{"max_tokens": 999999999999999999}', b'{"max_tokens": 1%s}' % (b"0" * 400)):

@@ -264,7 +264,7 @@ async def test_counter_that_nats_has_lost_is_raised_again(gateways: int) -> None
     assert counters.totals[START] >= 300, "later gateways know"
 
 
-async def test_give_back_that_nats_has_counted_unheard_is_no_lost_counter() -> None:
+async def test_repayment_whose_acknowledgement_is_lost_does_not_reset_the_counter() -> None:
     counters = Counters()
     one = counters.window(1000)
     assert await one.take(START, 500)

@@ -92,7 +92,7 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
         ("grok", JWT, ""),  # other providers may use such tokens as API keys
     ],
 )
-def test_a_sign_in_of_a_subscription_is_told_from_an_api_key(provider: str, key: str, billing: str) -> None:
+def test_a_sign_in_of_a_subscription_is_distinguished_from_an_api_key(provider: str, key: str, billing: str) -> None:
     assert credentials.billing(BUILT_IN[provider], key) == billing
 
 

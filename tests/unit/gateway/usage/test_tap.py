@@ -183,7 +183,7 @@ GEMINI_CHUNK = (
     ],
     ids=["cut off", "finished", "usage after the end", "refused", "one of two finished", "both finished"],
 )
-def test_a_gemini_stream_that_was_cut_off_cleanly_is_not_taken_for_a_whole_one(last: bytes, cut: bool) -> None:
+def test_a_gemini_stream_cut_off_cleanly_is_not_complete(last: bytes, cut: bool) -> None:
     opened = read(GEMINI_CHUNK % b"" + last, size=40, kind="text/event-stream", dialect=GEMINI)
     picks, _, _ = opened.evidence()
     assert isinstance(opened, SseTap)

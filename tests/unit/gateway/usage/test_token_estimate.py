@@ -374,7 +374,7 @@ def test_nothing_is_kept_of_a_stream_when_counting_is_off() -> None:
     assert opened.events() == ([], 1.0)
 
 
-def test_without_the_tokenizer_nothing_is_counted_and_that_is_said_once(
+def test_without_the_tokenizer_nothing_is_counted_and_one_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "path", [])

@@ -68,7 +68,7 @@ def message(level: Any = "alert", subject: str = "", value: int = 512, **fields:
         ("cost_per_request", "0.000000015", "USD 0.0000000150"),
     ],
 )
-def test_small_amounts_are_told_apart(measure: str, value: str, text: str) -> None:
+def test_different_small_amounts_look_different(measure: str, value: str, text: str) -> None:
     assert wording.amount(rule(measure=measure), Decimal(value)) == text
 
 

@@ -77,7 +77,7 @@ def test_everything_queued_is_sent_at_a_stop(metrics: Metrics) -> None:
     assert counts(metrics) == (700, 0, 0, 0)
 
 
-def test_a_collector_that_hangs_holds_nobody_up(metrics: Metrics) -> None:
+def test_a_collector_that_hangs_delays_no_insert(metrics: Metrics) -> None:
     taken, release = threading.Event(), threading.Event()
 
     def hang(batch: Batch) -> int | CollectorBusy:

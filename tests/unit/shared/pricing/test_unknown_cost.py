@@ -296,7 +296,7 @@ def lines(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("endpoint", ["GET /v1/files/file-1/content", "GET /v1/messages/batches/b/results"])
-def test_a_piece_of_a_batchs_results_is_never_taken_for_the_whole(endpoint: str) -> None:
+def test_a_part_of_a_batchs_results_is_never_billed_as_the_whole(endpoint: str) -> None:
     about: dict[str, Any] = {
         "provider": "mistral",
         "dialect": OPENAI_OTHER,

@@ -1,4 +1,4 @@
-"""Usage of a finished batch, summed by model from its JSON Lines output."""
+"""Reading of a finished batch's JSON Lines output, whose usage is summed by model."""
 
 import codecs
 import re
@@ -11,10 +11,11 @@ from services.gateway.parsing import lenient_json
 from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import batch_lines, usage_names
-from services.gateway.usage.batch_lines import CALLS, FREE_LINES, MAX_LINE, OBJECT, USAGE, body_of
+from services.gateway.usage.batch_lines import FREE_LINES, MAX_LINE, USAGE, body_of
+from services.gateway.usage.batch_sums import BatchSums, Key
 from services.gateway.usage.count_shape import Counts, CountShape
 from services.gateway.usage.gap import Gap, unread_reason
-from shared.events import GAP_LINES, GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
+from shared.events import GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 # JSON Lines as providers call them; files are served as mere bytes.
 KINDS = frozenset(
@@ -29,7 +30,6 @@ KINDS = frozenset(
         "application/octet-stream",
     }
 )
-_MAX_MODELS = 16
 # Lines are decoded a block at a time, some 0.5 µs each. Beyond FREE_LINES they are read as long as they are in
 # proportion to the bytes of the response as received.
 _BYTES_A_LINE = 24
@@ -53,7 +53,6 @@ class BatchTap:
     ended = failed = usage = False
 
     def __init__(self, inflate: Decompressor | None) -> None:
-        self.gap: Gap | None = None
         self._inflate = inflate
         self._begun = False
         self._other = False  # not JSON Lines, or not readable any more
@@ -65,13 +64,16 @@ class BatchTap:
         self._odd_left = FREE_ODD_LINES  # of these, lines that do not fit the shape
         self._large_left = _FREE_LARGE_USAGE
         self._shape = CountShape()
-        self._full = False  # a name had no room: from then on unknown ones are passed over
         self._odd = 0  # lines that did not fit, read by themselves
         self._learnt = 1  # the shape is built anew after so many of them
         self._decoder: msgspec.json.Decoder[Any] | None = None  # of lines whose usage has the shape
         self._unread = 0  # lines that may state usage and are no JSON
-        self._sums: dict[tuple[str, str], Counts] = {}
-        self._calls: dict[tuple[str, str], Counts] = {}  # of hosted tools, by item type
+        self._sums = BatchSums()
+
+    @property
+    def gap(self) -> Gap | None:
+        """What could not be read."""
+        return self._sums.gap
 
     def feed(self, data: bytes) -> None:
         """Read bytes of the file as they pass."""
@@ -84,7 +86,7 @@ class BatchTap:
                 data = self._inflate(data)
             except CORRUPT as error:
                 self._other = True
-                self._miss(unread_reason(error))
+                self._sums.miss(unread_reason(error))
                 return
         if not self._begun:
             data = self._begin(data)
@@ -101,13 +103,8 @@ class BatchTap:
         if not self._other:
             self._lines(b"\n")
         if self._sums and self._unread:
-            self._miss(UNREAD_CORRUPT)
-        picks = [
-            {"object": OBJECT, "model": key[0][:256], key[1]: usage}
-            | ({CALLS: self._calls[key]} if key in self._calls else {})
-            for key, usage in self._sums.items()
-        ]
-        return tuple(msgspec.json.encode(one) for one in picks), {}, self.gap is not None
+            self._sums.miss(UNREAD_CORRUPT)
+        return self._sums.picks(), {}, self.gap is not None
 
     def events(self) -> tuple[list[bytes], float] | None:
         """None: a file is no stream."""
@@ -152,7 +149,7 @@ class BatchTap:
             line, _, block = block.partition(b"\n")
             self._skeleton.feed(line)
             if self._skeleton.full:
-                self._miss(UNREAD_TOO_LARGE)
+                self._sums.miss(UNREAD_TOO_LARGE)
             else:
                 self._take(self._skeleton.json())
             self._skeleton = None
@@ -174,7 +171,7 @@ class BatchTap:
             lines = block.count(b"\n") + 1
         if lines > self._left:  # short lines in very few bytes, as a compressed bomb has them
             block = b"\n".join(block.split(b"\n", max(self._left, 0))[:-1])
-            self._miss(UNREAD_TOO_MANY)
+            self._sums.miss(UNREAD_TOO_MANY)
         self._left -= lines
         if self._decoder is None or not self._read_at_once(self._decoder, block):
             self._read_lines([line for line in block.split(b"\n") if line.strip()])
@@ -228,7 +225,7 @@ class BatchTap:
         try:
             parsed = lenient_json.read(line, batch_lines.line_decoder)
         except lenient_json.WorkLimitExceeded:
-            self._miss(UNREAD_TOO_MANY)
+            self._sums.miss(UNREAD_TOO_MANY)
             return
         if parsed is None:
             self._unread += USAGE in line
@@ -238,9 +235,7 @@ class BatchTap:
         for name, raw in (("usage", body.usage), ("usageMetadata", body.usageMetadata)):
             if raw and (usage := self._usage(bytes(raw))):
                 self._widen_shape(usage)
-                key = (body.model or body.modelVersion, name)
-                if self._add(key, usage):
-                    self._add_calls(key, [body])
+                self._sums.add((body.model or body.modelVersion, name), usage, [body])
 
     def _usage(self, raw: bytes) -> Counts | None:
         """A usage object, as far as it is read; None where it is none."""
@@ -250,12 +245,12 @@ class BatchTap:
                 self._stop()
                 return None
             raw, _ = usage_names.known_counts(raw)
-            self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
+            self._sums.miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
         return lenient_json.decode(raw, batch_lines.counts_decoder)
 
     def _stop(self) -> None:
         """Read no more: what came takes more work than any batch's output."""
-        self._miss(UNREAD_TOO_MANY)
+        self._sums.miss(UNREAD_TOO_MANY)
         self._other = True
         self._rest = []
         self._skeleton = None
@@ -267,7 +262,7 @@ class BatchTap:
         if self._odd < self._learnt or not self._shape.usable:
             return
         self._learnt = 2 * self._odd
-        struct = self._shape.build(strict=not self._full)
+        struct = self._shape.build(strict=not self._sums.is_full)
         fields = [(name, struct | None, None) for name in ("usage", "usageMetadata")]
         texts = [(name, str, "") for name in ("model", "modelVersion")]
         raws = [(name, msgspec.Raw, msgspec.Raw()) for name in ("output", "tools", "candidates")]
@@ -277,7 +272,7 @@ class BatchTap:
 
     def _add_lines(self, lines: list[Any]) -> None:
         """Add up lines whose usage has the shape."""
-        groups: dict[tuple[str, str], list[Any]] = {}
+        groups: dict[Key, list[Any]] = {}
         for line in lines:
             if (body := body_of(line)) is None:
                 continue
@@ -287,36 +282,8 @@ class BatchTap:
                 groups.setdefault((body.model or body.modelVersion, "usageMetadata"), []).append(body)
         for key, bodies in groups.items():
             usage = self._shape.total([getattr(body, key[1]) for body in bodies])
-            if usage and self._add(key, usage):
-                self._add_calls(key, bodies)
-
-    def _add(self, key: tuple[str, str], usage: Counts) -> bool:
-        total = self._sums.get(key)
-        if total is None:
-            if len(self._sums) >= _MAX_MODELS:
-                self._miss(UNREAD_TOO_MANY)
-                return False
-            total = self._sums[key] = {}
-        if not batch_lines.add(total, usage):
-            self._full = True
-            self._miss(UNREAD_TOO_MANY, missing=GAP_NAMES)
-        return True
-
-    def _add_calls(self, key: tuple[str, str], bodies: list[Any]) -> None:
-        for body in bodies:
-            if not body.output and not body.candidates:
-                continue
-            try:
-                calls = batch_lines.hosted_calls(body)
-            except lenient_json.WorkLimitExceeded:
-                self._miss(UNREAD_TOO_MANY)
-                continue
-            if calls:
-                batch_lines.add(self._calls.setdefault(key, {}), calls)
-
-    def _miss(self, reason: str, *, missing: str = GAP_LINES) -> None:
-        if self.gap is None or (missing not in self.gap.missing and missing == GAP_LINES):
-            self.gap = Gap((*(self.gap.missing if self.gap else ()), missing), reason)
+            if usage:
+                self._sums.add(key, usage, bodies)
 
 
 def _position(error: Exception, block: bytes) -> int:

@@ -20,11 +20,15 @@ class Tap(Protocol):
 
     ended: bool
     failed: bool
-    gap: Gap | None
 
     @property
     def usage(self) -> bool:
         """Whether an event with usage has passed."""
+        ...
+
+    @property
+    def gap(self) -> Gap | None:
+        """What was not read."""
         ...
 
     def feed(self, data: bytes) -> None:

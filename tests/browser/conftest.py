@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 
 from tests.browser import stage as stages
 from tests.browser.stage import Stage
-from tests.support import chromium, dashboard_app
+from tests.support import chromium, dashboard_app, servers
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-SECONDS = 60.0  # that anything may take on a busy machine
+SECONDS = servers.DEADLINE  # that anything may take on a busy machine
 Open = Callable[..., Page]
 Theme = Literal["light", "dark"]
 THEMES: dict[Theme, str] = {"light": "rgb(246, 247, 249)", "dark": "rgb(12, 15, 20)"}  # and their backgrounds
@@ -58,6 +58,7 @@ def cookies(stage: Stage, browser: Browser) -> Callable[[str], Any]:
     def of(name: str) -> Any:
         if name not in kept:
             context = browser.new_context()
+            context.set_default_timeout(SECONDS * 1000)
             page = context.new_page()
             page.goto(f"{stage.url}/signin")
             page.fill("[name=name]", name)

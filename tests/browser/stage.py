@@ -15,7 +15,7 @@ from services.dashboard.navigation import ANALYTICS, COST_PAGES, PAGES
 from services.logger import insert, schema
 from services.logger.rows import ResponseRow
 from shared import clickhouse
-from tests.support import dashboard_app, expected_usage, history, patience, sample_rows
+from tests.support import dashboard_app, expected_usage, history, patience, sample_rows, servers
 
 T = TypeVar("T")
 RATES = ("EUR=0.92", "CHF=0.88")
@@ -38,7 +38,7 @@ class Stage:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it on the dashboard's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(servers.DEADLINE)
 
     def book(self, *rows: ResponseRow) -> None:
         """Requests reach the books now."""
@@ -85,7 +85,7 @@ def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
         yield ready
     finally:
         over.set()
-        thread.join(60)
+        thread.join(servers.DEADLINE)
         patch.undo()
 
 

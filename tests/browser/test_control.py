@@ -5,11 +5,11 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import SECONDS, Open
 from tests.browser.stage import Stage
 from tests.support import dashboard_app
 
-SOON = 60_000
+SOON = SECONDS * 1000  # milliseconds
 PROVIDER_KEY = "sk-provider-key-0123456789abcdef"
 
 

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
+from tests.browser.conftest import SECONDS
 from tests.support import servers
 
 FETCH = """async ([url, mode, method]) => {
@@ -37,12 +38,18 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHo
         yield server
 
 
+def opened(browser: Browser) -> Page:
+    page = browser.new_page()
+    page.set_default_timeout(SECONDS * 1000)
+    return page
+
+
 @pytest.mark.parametrize("mode", ["cors", "no-cors"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_foreign_page_cannot_read_the_local_clickhouse(
     browser: Browser, foreign_site: str, engine: servers.ClickHouseServer, mode: str, method: str
 ) -> None:
-    page = browser.new_page()
+    page = opened(browser)
     page.goto(foreign_site)
     url = f"http://127.0.0.1:{engine.port}/?query=" + ("SELECT+41+%2B+1" if method == "GET" else "")
     assert "42" not in page.evaluate(FETCH, [url, mode, method])
@@ -52,14 +59,14 @@ def test_a_foreign_page_cannot_read_the_local_clickhouse(
 def test_dns_rebinding_does_not_give_a_page_access_to_the_local_clickhouse(
     browser: Browser, engine: servers.ClickHouseServer
 ) -> None:
-    page = browser.new_page()
+    page = opened(browser)
     answer = page.goto(f"http://rebound.localhost:{engine.port}/?query=SELECT+41+%2B+1")
     assert answer is not None and (answer.status, "42" in page.content()) == (403, False)
     page.close()
 
 
 def test_the_servers_own_query_page_still_works(browser: Browser, engine: servers.ClickHouseServer) -> None:
-    page = browser.new_page()
+    page = opened(browser)
     page.goto(f"http://localhost:{engine.port}/play")
     url = f"http://localhost:{engine.port}/?query=SELECT+41+%2B+1"
     assert page.evaluate(FETCH, [url, "cors", "GET"]) == "200 42\n"

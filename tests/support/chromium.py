@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.support import servers
+
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # tests run as root in containers
@@ -39,7 +41,9 @@ def found() -> str:
 def browser() -> Iterator[Browser]:
     """A Chromium, closed at the end. While it is open nothing else can run an event loop in this thread."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found(), args=list(FLAGS), headless=True)
+        opened = playwright.chromium.launch(
+            executable_path=found(), args=list(FLAGS), headless=True, timeout=servers.DEADLINE * 1000
+        )
         try:
             yield opened
         finally:

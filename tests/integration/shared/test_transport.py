@@ -107,7 +107,7 @@ def test_an_address_or_authority_that_can_never_work_ends_the_start(
         env={**os.environ, **needed, **told},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=servers.DEADLINE,
     )
     assert checked.returncode == 1 and complaint in checked.stderr, checked.stderr
     assert "secret" not in checked.stderr and "Traceback" not in checked.stderr

@@ -1,16 +1,37 @@
 """NATS connections and checks of their settings."""
 
+import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import nats
+import nats.aio.client
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from shared import tls, urls
 
 log = logging.getLogger(__name__)
+_CLOSE_SECONDS = 2.0
+
+
+class _Transport(TcpTransport):
+    """nats-py's transport, which waits for the end of a connection, but not for ever.
+
+    Of a connection that is lost during its TLS handshake, asyncio tells nobody that it has ended: `connect` would never
+    try again.
+    """
+
+    async def wait_closed(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().wait_closed()  # type: ignore[no-untyped-call]
+
+
+nats.aio.client.TcpTransport = _Transport  # type: ignore[attr-defined]
 
 
 async def connect(

@@ -14,6 +14,7 @@ import pytest
 from shared import clickhouse, nats_client, streams
 from tests.support import cli, ports, servers
 from tests.support.certificates import Certificates, certificates_in
+from tests.support.gateway_app import reset_connection
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,50 @@ async def test_a_service_reaches_nats_through_tls_with_the_operators_authority(
 async def test_nats_with_an_untrusted_certificate_is_refused(nats: TlsNats) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(nats_client.connect(nats.url("logger"), service="logger"), 2)
+
+
+@contextlib.asynccontextmanager
+async def resetting(port: int) -> AsyncIterator[int]:
+    """A port that resets the first connection during its TLS handshake, and passes on the others."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        if count == 1:
+            writer.write(await inner_reader.readline())  # INFO
+            await reader.read(1)
+            inner_writer.close()
+            reset_connection(writer)
+            return
+        pumps = (_pump(reader, inner_writer), _pump(inner_reader, writer))
+        await asyncio.gather(*pumps)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def test_connection_that_is_reset_during_its_tls_handshake_is_tried_again(
+    nats: TlsNats, certificates: Certificates
+) -> None:
+    async with resetting(nats.port) as port:
+        url = nats.url("logger").replace(f":{nats.port}", f":{port}")
+        async with asyncio.timeout(60):
+            client = await nats_client.connect(url, service="logger", ca_file=str(certificates.authority))
+        assert client.is_connected
+        await client.close()
 
 
 async def test_a_server_of_the_cluster_that_is_gone_is_passed_over(nats: TlsNats, certificates: Certificates) -> None:
@@ -120,17 +165,10 @@ async def tls_front(port: int, files: Certificates) -> AsyncIterator[int]:
     context.load_cert_chain(files.certificate, files.key)
     open_tasks: set[asyncio.Task[None]] = set()
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         for pair in ((reader, inner_writer), (inner_reader, writer)):
-            open_tasks.add(asyncio.create_task(pump(*pair)))
+            open_tasks.add(asyncio.create_task(_pump(*pair)))
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     try:

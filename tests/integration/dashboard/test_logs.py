@@ -88,7 +88,7 @@ def named(database: Server) -> Known:
     rows = [request(at + timedelta(seconds=n), account=account, requester=name, model="m", model_requested="m", error_type="") for n, name in enumerate(names)]  # fmt: skip
 
     async def inserted(client: AsyncClient) -> Known:
-        await insert(client, rows, ingested_at=at)
+        await insert(client, rows, ingested_at=datetime.now(UTC))
         return account, rows
 
     return stored(database, inserted)
@@ -449,7 +449,7 @@ async def test_one_request_is_found_by_an_id_with_and_without_its_time(client: A
     account, at = uuid.uuid4().hex, datetime(2026, 11, 3, 4, 5, 6, 789000, UTC)
     timed = uuid.UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62 | random.Random(account).getrandbits(60))
     rows = [request(at, account=account, id=str(timed)), request(at, account=account)]
-    await insert(client, rows, ingested_at=at)
+    await insert(client, rows, ingested_at=datetime.now(UTC))
     browser = await browse(User(account=account))
     for row in rows:
         page = await get(browser, f"/logs/{row.id}")
@@ -468,7 +468,7 @@ async def test_a_request_over_a_websocket_links_to_all_of_its_connection(client:
         request(at + timedelta(minutes=minutes), account=account, connection=name)
         for minutes, name in ((0, connection), (90, connection), (1, "other"), (2, ""))
     ]
-    await insert(client, rows, ingested_at=at)
+    await insert(client, rows, ingested_at=datetime.now(UTC))
     browser = await browse(User(account=account))
     detail = await get(browser, f"/logs/{rows[1].id}", requester="somebody", period="1h")
     url = html.unescape(next(one for one in re.findall(r'href="([^"]+)"', detail) if f"connection={connection}" in one))
@@ -487,7 +487,7 @@ async def test_hostile_names_are_text_everywhere(
                 output_tokens=None, usage_raw=json.dumps({"x": text}))
         for number, text in enumerate(HOSTILE)
     ]  # fmt: skip
-    await insert(client, rows, ingested_at=at)
+    await insert(client, rows, ingested_at=datetime.now(UTC))
     browser = await browse(User(account=account))
     listing = await browse(User(account=account), SparingRunner(database.url("logger"), only=LIST))
     page = await get(browser, "/logs", **ALL)
@@ -544,7 +544,7 @@ async def test_a_row_of_unknown_cost_says_why_and_a_hit_what_it_saved(client: As
     unknown = request(
         at, account=account, cost=None, cost_by_class={}, cost_reason="unpriced_unit:audio_mtok", cost_source="none"
     )
-    await insert(client, [unknown], ingested_at=at)
+    await insert(client, [unknown], ingested_at=datetime.now(UTC))
     browser = await browse(User(account=account))
     page, detail = await get(browser, "/logs", **ALL), await get(browser, f"/logs/{unknown.id}")
     assert 'title="No price for a unit (audio_mtok)"><span class="unknown">unknown' in page
@@ -577,7 +577,7 @@ async def test_a_status_is_green_only_where_nothing_failed(client: AsyncClient, 
             request(at, account=account, outcome=outcome, status=status, error_type=error)
             for outcome, status, error in ends.values()
         ],
-        ingested_at=at,
+        ingested_at=datetime.now(UTC),
     )
     page = await get(await browse(User(account=account)), "/logs", **ALL)
     assert sorted(re.findall(r'class="(code [^"]*)"', page)) == sorted(ends)

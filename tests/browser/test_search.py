@@ -1,10 +1,11 @@
 """The search palette by keyboard alone, names that the requester filter suggests, and saved views with and without scripts."""
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Open
 
@@ -39,6 +40,25 @@ def test_palette_opens_finds_and_closes_by_keyboard(open_page: Open, axe: Any, t
     page.locator("#filters [name=requester]").first.focus()
     page.keyboard.press("/")
     expect(page.locator("#palette")).to_have_count(0)  # a slash that is typed is a slash
+
+
+def test_results_that_come_late_leave_the_focus_in_their_list(open_page: Open) -> None:
+    page = open_page("/logs", name="viewer-a")
+    held: list[Route] = []
+    page.route(re.compile("[?&]q=bob"), lambda route: held.append(route))
+    page.keyboard.press("/")
+    palette = page.locator("#palette")
+    expect(palette.locator("input")).to_be_focused()
+    page.keyboard.type("bo")
+    expect(palette.locator("section[aria-label=Requesters] a").first).to_have_text("bob")
+    with page.expect_request(re.compile("[?&]q=bob")):
+        page.keyboard.type("b")
+    page.keyboard.press("ArrowDown")
+    expect(palette.locator("a").first).to_be_focused()
+    page.evaluate("() => document.querySelector('#palette .found').firstElementChild.toggleAttribute('data-earlier')")
+    held[0].continue_()
+    expect(palette.locator("[data-earlier]")).to_have_count(0)
+    expect(palette.locator("a").first).to_be_focused()
 
 
 def test_search_and_its_results_work_without_scripts(open_page: Open) -> None:

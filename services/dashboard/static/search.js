@@ -44,7 +44,9 @@ async function load() {
     const response = await fetch(address(text), { headers: { "X-Partial": "1" }, signal: asking.signal });
     if (!response.ok || response.redirected) { location.assign(address(text)); return; }
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const at = links().indexOf(document.activeElement);
     palette.querySelector(".found").replaceChildren(...page.body.childNodes);
+    if (at >= 0) (links()[Math.min(at, links().length - 1)] ?? input()).focus();
     shown = text;
   } catch (error) {
     if (error.name !== "AbortError") location.assign(address(text));

@@ -44,7 +44,7 @@ async def test_a_password_that_is_ignored_is_named_at_the_start(
     admin = dashboard_users.User(
         name="admin", role="admin", created_at=datetime.now(UTC), generation="1", password=hashed
     )
-    monkeypatch.setattr(dashboard_users, "first", mock.AsyncMock(return_value=False))
+    monkeypatch.setattr(dashboard_users, "create_first_admin", mock.AsyncMock(return_value=False))
     monkeypatch.setattr(dashboard_users, "get", mock.AsyncMock(return_value=(admin, 1)))
     chosen = settings.load(Settings, GOOD | {"METRION_DASHBOARD_ADMIN_PASSWORD": "the password set"})
     await service._connect(chosen, mock.AsyncMock())

@@ -13,6 +13,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 HEADER_LIMIT = 64 << 10
 READ_BUFFER = 256 << 10
+_LARGE_READ = READ_BUFFER // 2  # bytes after which other connections get a turn
 _MAX_INTERIM = 100  # maximum number of 1xx responses before the final one
 _MAX_HEADS = 1 << 20  # maximum number of bytes before the end of the final head, of whole reads
 _INVALID = frozenset({*range(100), 101})  # not a status, and a protocol switch that was never requested
@@ -135,6 +136,9 @@ class ProviderConnection(SessionConnection):
 
     def data_received(self, data: bytes) -> None:
         """Parse what was read."""
+        if len(data) >= _LARGE_READ:  # uvloop would read up to 31 times more in this turn of the loop
+            self._pause_transport_reading()
+            self._loop.call_soon(self._end_turn)
         parser = self._parser
         if parser is None:
             self._should_close = True  # nothing was asked
@@ -158,7 +162,15 @@ class ProviderConnection(SessionConnection):
             self._should_close = self._should_close or _has_begun_another(parser)
         elif self._silent_at != math.inf:  # until then the head is due as a whole, however it trickles in
             self._silent_at = self._loop.time() + (self._read_timeout or math.inf)
-        self.notify()
+        if self._reading_paused and self._payload is not None and not self._payload.is_eof():
+            self._loop.call_soon(self.notify)  # many small chunks: reading them resumes the parser, for as many again
+        else:
+            self.notify()
+
+    def _end_turn(self) -> None:
+        """Read on, unless something else keeps reading paused."""
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
 
     def notify(self) -> None:
         """Call the listener; for the last time if the body is over."""

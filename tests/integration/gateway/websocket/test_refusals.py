@@ -323,7 +323,7 @@ async def test_a_draining_gateway_accepts_no_connection_and_closes_between_respo
     async with line() as busy:
         create = {"type": "response.create", "model": "gpt-4o", "input": "x"}
         idle = await connect(busy.gateway.port)
-        await busy.upstream.sockets.get()
+        other_side = await busy.upstream.sockets.get()  # closes its connection when nothing refers to it
         await busy.ask(create)
         busy.gateway.proxy.websockets.connections.drain()
         assert await idle.close_code() == 1012
@@ -339,8 +339,8 @@ async def test_a_draining_gateway_accepts_no_connection_and_closes_between_respo
         first, second = (row for row in busy.rows() if row.endpoint[:3] == "WS ")
         assert (first.outcome, first.status) == (events.COMPLETE, 200)
         assert (second.status, second.error_type, second.cost) == (503, "closing", 0)
-        idle.leave()
-        late.leave()
+        for side in (idle, late, other_side):
+            side.leave()
 
 
 async def test_a_live_connection_that_drains_ends_where_the_next_turn_would_begin() -> None:

@@ -178,7 +178,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             **{name: list(self.values(name)) or [""] for name in NAMES},
             **{f"any_{name}": int(name not in self.filters) for name in NAMES},
             **{f"not_{name}": int(name in self.excluded) for name in EXCLUDABLE},
-            "any_status": int((low, high) == filter_params.status_range("")),
             "status_from": low,
             "status_to": high,
             "failed": int(FAILURES.get(self.filters.get("status", ""), False)),

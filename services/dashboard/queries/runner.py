@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from collections.abc import Hashable, Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,9 +18,6 @@ from shared import clickhouse
 log = logging.getLogger(__name__)
 
 _PARAMETER = re.compile(r"\{(\w+):")
-# A condition that a parameter switches off: `AND ({any_model:UInt8} OR …)`, `AND ({search:String} = '' OR …)`.
-_OPTIONAL = re.compile(r"^AND \((?=\{(\w+):[^{}]+\}(?: = (''|0|\[\]))?\s+OR\s)", re.MULTILINE)
-_PARENTHESIS = re.compile(r"[()]")
 _TOO_SLOW = frozenset({159, 160, 307})  # ClickHouse: too slow, timeout, too many rows
 _NO_TABLES = frozenset({60, 81})
 TIMED_OUT = "Query timed out. Retry, or narrow the period."
@@ -58,7 +54,7 @@ class Query(NamedTuple):
     @property
     def sql(self) -> str:
         """The SQL as it is sent."""
-        return _without_unset(self.text or stripped(clickhouse.text(self.name)), self.parameters)
+        return self.text or stripped(clickhouse.text(self.name))
 
 
 class QueryRunner:
@@ -178,38 +174,6 @@ def stripped(sql: str) -> str:
     """Strip comments and indentation: the driver scans each token several times."""
     lines = (line.strip() for line in sql.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("--"))
-
-
-def _without_unset(sql: str, parameters: Mapping[str, Any]) -> str:
-    """Leave out the conditions that a parameter switches off.
-
-    ClickHouse takes longer to analyze the conditions of all filters than to run most queries. The others keep their
-    switch: without it the account would be filtered in PREWHERE, which takes half as long again over a month.
-    """
-    kept, start = [], 0
-    for condition in _OPTIONAL.finditer(sql):
-        name, unset = condition.groups()
-        if name in parameters and _is_unset(parameters[name], unset):
-            kept.append(sql[start : condition.start()])
-            start = _closing(sql, condition.end())
-    return "".join((*kept, sql[start:]))
-
-
-def _is_unset(value: Any, unset: str | None) -> bool:
-    """Whether a parameter equals `unset`, the literal of its switch; without one, whether it is true."""
-    if unset == "0":
-        return not Decimal(value)
-    return not value if unset else bool(value)
-
-
-def _closing(sql: str, start: int) -> int:
-    """Return the end of the parentheses that are open at `start`."""
-    depth = 1
-    for found in _PARENTHESIS.finditer(sql, start):
-        depth += 1 if found[0] == "(" else -1
-        if not depth:
-            return found.end()
-    raise ValueError("parentheses are not closed")
 
 
 @functools.cache

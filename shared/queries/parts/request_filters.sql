@@ -1,11 +1,10 @@
 -- The page's filters on requests, read as `r`: one of the values, or with not_… none. Conditions are such that the primary key can be used.
--- The dashboard leaves out the conditions that are switched off: services/dashboard/queries/runner.py.
 AND ({account:String} = '' OR r.account = {account:String})
 AND ({any_provider:UInt8} OR NOT {not_provider:UInt8} AND r.provider IN {provider:Array(String)} OR {not_provider:UInt8} AND r.provider NOT IN {provider:Array(String)})
 AND ({any_model:UInt8} OR NOT {not_model:UInt8} AND r.model_name IN {model:Array(String)} OR {not_model:UInt8} AND r.model_name NOT IN {model:Array(String)})
 AND ({any_token:UInt8} OR NOT {not_token:UInt8} AND r.token IN {token:Array(String)} OR {not_token:UInt8} AND r.token NOT IN {token:Array(String)})
 AND ({any_requester:UInt8} OR NOT {not_requester:UInt8} AND r.requester IN {requester:Array(String)} OR {not_requester:UInt8} AND r.requester NOT IN {requester:Array(String)})
-AND ({any_status:UInt8} OR r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16})
+AND r.status BETWEEN {status_from:UInt16} AND {status_to:UInt16}
 AND ({any_failed:UInt8} OR r.is_error = ({failed:UInt8} = 1))
 AND ({any_outcome:UInt8} OR NOT {not_outcome:UInt8} AND r.outcome IN {outcome:Array(String)} OR {not_outcome:UInt8} AND r.outcome NOT IN {outcome:Array(String)})
 AND ({cache:String} = '' OR r.is_cache_hit = ({cache:String} = 'yes'))

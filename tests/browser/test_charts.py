@@ -137,19 +137,26 @@ def test_dragging_over_a_chart_zooms_in_and_back_zooms_out(open_page: Open) -> N
     expect(page.locator("#filters .seg [aria-current]")).to_have_text("30d")
 
 
+def dearest(data: Any, indices: range) -> int:
+    """Index of the interval with the highest cost."""
+    return max(indices, key=lambda index: sum(values[index] or 0 for _, _, values in data["series"]))
+
+
 def test_click_on_a_bar_opens_its_day_and_in_the_end_its_requests(open_page: Open) -> None:
     page = open_page(f"/?{MONTH}")
     data = json.loads(page.locator("#cost script").text_content() or "")
     box = page.locator("#cost .box").bounding_box()
     assert box
-    over = range(len(data["times"]) - 1)  # days that are over
-    day = max(over, key=lambda index: sum(values[index] or 0 for _, _, values in data["series"]))
+    day = dearest(data, range(len(data["times"]) - 1))  # of those that are over
     page.mouse.click(box["x"] + box["width"] / len(data["times"]) * (day + 0.5), box["y"] + box["height"] / 2)
     page.wait_for_url("**from=*")
     assert query(page) == {"from": [str(round(data["times"][day]))], "to": [str(round(data["ends"][day]))]}
     of_day = page.url
+    hours = json.loads(page.locator("#cost script").text_content() or "")
     page.locator("#cost .box").focus()
-    page.keyboard.press("End")
+    page.keyboard.press("Home")
+    for _ in range(dearest(hours, range(24))):
+        page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: url != of_day)
     expect(page.locator("#filters .seg [aria-current]")).to_contain_text("✕")

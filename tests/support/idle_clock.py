@@ -41,3 +41,7 @@ class IdleClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """The time of the loop, in seconds."""
         return super().time() if self._base is None else self._base + self._idle_selector.waited
+
+    async def shutdown_default_executor(self, *_: object) -> None:
+        """Wait for all threads: Python 3.13 passes a timeout, which would be over at once."""
+        await super().shutdown_default_executor()

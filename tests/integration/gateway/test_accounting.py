@@ -49,6 +49,33 @@ async def test_non_ascii_header_bytes_do_not_lose_the_row(name: bytes, value: by
         events.encode(found)
 
 
+NESTED = b"[" * 20_000 + b"]" * 20_000
+DEEP = {
+    "document": (b"200 OK", b"application/json", USAGE[:-1] + b',"x":' + NESTED + b"}"),
+    "input": (b"200 OK", b"application/json", b'{"content":[{"type":"tool_use","input":' + NESTED + b"}]," + USAGE[1:]),
+    "echo": (b"422 x", b"application/json", b'{"error":{"message":"no","input":' + NESTED + b"}}"),
+    "array": (b"200 OK", b"application/json", b"[" + NESTED + b"," + USAGE + b"]"),
+    "event": (b"200 OK", b"text/event-stream", b'data: {"x":' + NESTED + b"}\n\ndata: " + USAGE + b"\n\ndata: [DONE]\n\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DEEP)
+async def test_a_response_nested_beyond_all_readers_passes_and_its_usage_is_recorded(
+    what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, kind, body = DEEP[what]
+    async with system() as gateway:
+        gateway.upstream.respond = plain(http(body, status=status, kind=kind))
+        response = await gateway.send(request())
+        assert response.startswith(b"HTTP/1.1 " + status[:3])
+        assert body_of(response) == body or body in response
+        found = row(gateway)
+        assert (found.status, found.outcome) == (int(status[:3]), events.COMPLETE)
+        assert (b'"prompt_tokens":20' in b"".join(found.evidence.picks)) is (what != "echo")
+        assert not gateway.proxy._metrics.failures.by_stage
+    assert "RecursionError" not in caplog.text
+
+
 @pytest.mark.parametrize("value", [b"a\x01b", b"\x7f", b"\x1b[31m", b"\xff\x02", b"a\tb"])
 @pytest.mark.parametrize("body", [USAGE, b"data: " + USAGE + b"\n\ndata: [DONE]\n\n"], ids=["whole", "stream"])
 async def test_control_characters_in_a_header_do_not_lose_the_response(value: bytes, body: bytes) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.gateway.aiohttp_parser import TolerantParser, merge_repeats
 from tests.support.examples import examples
+from tests.support.strategies import HeaderSample, header_samples
 
 
 class Parsed:
@@ -57,6 +58,13 @@ def test_a_second_user_agent_is_appended_and_of_other_fields_the_first_counts() 
     ((path, headers, body),) = fresh().feed(post("/1", b"{}", *TWICE)).shown()
     assert (path, body) == ("/1", b"{}")
     assert (headers["User-Agent"], headers["Content-Type"]) == ("a/1 b/2", "application/json")
+
+
+@given(header_samples())
+def test_a_set_of_harmless_headers_is_never_refused_whatever_it_repeats(sample: HeaderSample) -> None:
+    ((path, headers, body),) = fresh().feed(post("/1", b"{}", *sample.wire.splitlines())).shown()
+    assert (path, body) == ("/1", b"{}")
+    assert sample.passed <= {name.lower() for name in headers}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 
 from services.gateway.request import header_names, headers
 from services.gateway.request.errors import Refusal
-from tests.support.strategies import TextSample, header_texts
+from tests.support.strategies import HeaderSample, TextSample, header_samples, header_texts
 
 TOKEN = "sk-metrion-" + "a" * 32
 
@@ -98,6 +98,15 @@ def test_a_header_value_that_is_not_utf8_is_recognized_and_named() -> None:
 def wire(data: bytes) -> str:
     """A header value as the HTTP server hands it over."""
     return data.decode("utf-8", "surrogateescape")
+
+
+@given(header_samples())
+def test_a_set_of_headers_passes_in_its_order_without_what_belongs_to_the_connection(sample: HeaderSample) -> None:
+    items = [(name.decode(), wire(value)) for name, value in sample.items]
+    intake, _ = read(items, "")
+    expected = [(name, value) for name, value in items if name.lower() not in sample.dropped]
+    assert list(intake.forward.items()) == [("Host", ""), *expected]
+    assert sample.passed <= {name.lower() for name in intake.forward}
 
 
 @given(header_texts())

@@ -132,6 +132,27 @@ async def test_ambiguous_model_is_a_403_for_a_token_confined_to_models(what: str
         assert last.error_type in ("model_not_allowed", "model_not_readable", "right_needed")
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "allowed-1%2F..%2Fforbidden:generateContent",
+        "allowed-1/../forbidden:generateContent",
+        "allowed-1%2e%2e%2fforbidden:generateContent",
+        "allowed-1#/../forbidden:generateContent",
+        "allowed-1:generateContent#/forbidden:generateContent",
+        "forbidden:generateContent#/allowed-1:generateContent",
+        "forbidden:generateContent;/allowed-1:generateContent",
+        "forbidden:generateContent%23/allowed-1:generateContent",
+    ],
+)
+async def test_a_path_that_could_name_another_model_never_reaches_a_provider(rest: str) -> None:
+    async with system() as gateway:
+        gateway.tokens[TOKEN] = Token("acme", "ci", datetime.now(UTC), models=("allowed-*",))
+        response = await gateway.send(request(path=f"{NATIVE}/{rest}", body=b"{}"))
+        assert response.startswith(b"HTTP/1.1 400"), response[:300]
+        assert not gateway.upstream.requests
+
+
 @pytest.mark.parametrize("what", CONFUSING)
 async def test_unconfined_tokens_may_send_ambiguous_bodies(what: str) -> None:
     async with system(mistral=True) as gateway:
@@ -237,6 +258,8 @@ async def test_a_compressed_body_passes_untouched_and_is_read(encoding: str, pac
         ("application/json", b'{"model":"gpt-4o","stream":"true"}', True),
         ("application/json", b'{"model":"gpt-4o","stream":1}', True),
         ("application/json", b'{"Model":"gpt-4o","Stream":true}', True),
+        ("application/json", b'{"stream":false,"model":"gpt-4o","stream":true}', True),
+        ("application/json", b'{"stream":true,"model":"gpt-4o","stream":false}', False),
         ("application/json", b'{"model":"gpt-4o","stream":0}', False),
         ("application/json", b'{"model":"gpt-4o","stream":"false"}', False),
         ("application/json", b'{"model":"gpt-4o","x":NaN,"stream":true}', True),

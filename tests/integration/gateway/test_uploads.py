@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -182,11 +183,33 @@ async def test_a_request_with_half_a_response_is_not_repeated() -> None:
 NAMES = b"x-Custom-HEADER: a\r\naccept: application/json\r\nUSER-AGENT: b\r\nX-custom-header: c\r\n"
 
 
-@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=b"])
-async def test_header_names_go_out_as_the_client_wrote_them(kind: bytes) -> None:
-    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
-    body = form if b"form" in kind else b'{"model":"gpt-4o"}'
-    async with system() as gateway:
+@pytest.mark.parametrize("size", [0, 40_000, 300_000])
+async def test_an_agents_body_goes_directly_onto_a_connection(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session of the HTTP client costs a fifth of a request's CPU; bodies of agents have 40 to 300 KB."""
+
+    def unexpected(*_: object, **__: object) -> None:
+        raise AssertionError("the request went through the session")
+
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", unexpected)
+    async with system(max_body_bytes=1 << 20) as gateway:
+        assert (await gateway.send(request(body=large(size)))).startswith(b"HTTP/1.1 200")
+        assert gateway.upstream.requests[0][1] == large(size)
+
+
+FORM = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"application/json", b'{"model":"gpt-4o"}'),
+        (b"application/json", b'{"model":"gpt-4o","input":"%s"}' % (b"x" * 300_000)),
+        (b"multipart/form-data; boundary=b", FORM),
+    ],
+    ids=["small", "an agent's", "form"],
+)
+async def test_header_names_go_out_as_the_client_wrote_them(kind: bytes, body: bytes) -> None:
+    async with system(max_body_bytes=1 << 20) as gateway:
         assert (await gateway.send(request(body=body, kind=kind, headers=NAMES))).startswith(b"HTTP/1.1 200")
         head, sent = gateway.upstream.requests[0]
         assert sent == body

@@ -67,6 +67,19 @@ def cells(values: dict[str, Any]) -> dict[str, str]:
     return dict(zip(export.COLUMNS, found, strict=True))
 
 
+def test_an_export_has_tier_and_lifetimes_of_cache_writes_and_opens_as_utf_8() -> None:
+    row = ROW | {"service_tier": "flex", "cache_write_tokens": 5, "cache_write_1h_tokens": 3, "cache_read_tokens": 2}
+    found = cells(export.values_of(row, UTC))
+    assert [found[name] for name in ("service_tier", "cache_write_tokens", "cache_write_1h_tokens")] == [
+        "flex",
+        "5",
+        "3",
+    ]
+    assert found["cache_read_tokens"] == "2"
+    head = export.csv_head("UTC")
+    assert head.startswith("\ufeff".encode()) and b"service_tier" in head and b"cache_write_1h_tokens" in head
+
+
 @given(st.text())
 def test_no_cell_is_a_formula_and_each_line_has_every_column(text: str) -> None:
     for name in ("requester", "model", "error_message", "provider_request_id", "token"):

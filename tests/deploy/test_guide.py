@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.deploy.chart import of, render
 from tests.support import servers
 
 GUIDE = servers.ROOT / "deploy" / "README.md"
@@ -36,6 +37,27 @@ def test_the_statements_for_an_external_clickhouse_are_named_with_their_paramete
     assert "clickhouse-users.sql" in text
     for parameter in set(re.findall(r"\{(\w+_sha256):String\}", statements)):
         assert f"--param_{parameter}=" in text
+
+
+def test_guide_names_the_versions_of_the_servers_that_are_tested() -> None:
+    text = section("Your own NATS and ClickHouse")
+    compose = (servers.ROOT / "deploy" / "compose" / "compose.yaml").read_text()
+    (nats,) = re.findall(r":-nats:([\d.]+)-alpine", compose)
+    (clickhouse,) = re.findall(r":-clickhouse/clickhouse-server:([\d.]+)\}", compose)
+    assert f"tested with {nats}" in text
+    assert f"all tests run on {clickhouse}" in text
+
+
+def test_guide_names_every_volume_and_secret_that_an_uninstallation_leaves() -> None:
+    text = section("Uninstalling")
+    found = render("dev") + render("external-infra", ("gateway.spool.persistence.enabled=true",))
+    sets = of("StatefulSet", found).values()
+    claims = {claim["metadata"]["name"] for one in sets for claim in one["spec"]["volumeClaimTemplates"]}
+    assert claims == {"spool", "data"}
+    for name in claims:
+        assert f"`{name}-…`" in text
+    assert "Secret" not in {one["kind"] for one in found}, "it would go with the release"
+    assert "the secret `metrion`" in text and "`secret-key`" in text
 
 
 def test_every_file_that_the_guide_links_is_there() -> None:

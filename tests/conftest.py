@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 
 import pytest
 
-from tests.support import jetstream_patience, paths, servers
+from tests.support import clickhouse_settings, jetstream_patience, paths, servers
 from tests.support.examples import load_profile
 from tests.support.stall_free_loop import StallFreeLoop
 
@@ -17,6 +17,7 @@ if not {"NATS_URL", "CLICKHOUSE_URL"} & os.environ.keys():
 load_profile()
 servers.ClickHouseServer.compiles_queries = False
 jetstream_patience.wait_long()
+clickhouse_settings.remember()
 
 
 @pytest.hookimpl(wrapper=True)

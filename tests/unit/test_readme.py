@@ -7,6 +7,9 @@ from pathlib import Path
 
 from deploy import agent_pages, metrics_table, settings_table
 from deploy.compose import settings as compose
+from services.dashboard.pages import integrate
+from services.gateway.request.routing import Router
+from shared.providers import BUILT_IN
 from shared.version import VERSION
 from tests.support import paths
 
@@ -44,6 +47,30 @@ def test_the_version_is_the_same_in_package_services_chart_image_and_changelog()
     found = {project["project"]["version"], *chart, *image, released[0]}
     assert found == {VERSION}
     assert (len(chart), len(image)) == (2, 1)
+
+
+def test_the_base_urls_in_readme_and_on_integrate_reach_their_providers() -> None:
+    """SDKs add their own path; the native ones of Gemini begin it with a version."""
+    added = {
+        "anthropic": {"/v1/messages": "/v1/messages"},
+        "openai": {"/responses": "/v1/responses"},
+        "gemini": {
+            "/v1beta/models/m:generateContent": "/v1beta/models/m:generateContent",
+            "/chat/completions": "/v1beta/openai/chat/completions",
+        },
+        "mistral": {"/chat/completions": "/v1/chat/completions"},
+        "grok": {"/chat/completions": "/v1/chat/completions"},
+    }
+    table = re.findall(r"^\| (\w+).* \| `http://[\d.:]+(/\S+)` \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    bases = [(name.lower(), path) for name, path in table] + [(one.name, one.path) for one in integrate.TARGETS]
+    assert len(bases) == 2 * len(added)
+    find = Router(BUILT_IN).find
+    assert {path for name, path in bases if name == "gemini"} == {"/api/proxy/gemini"}, "the version is the client's"
+    for name, path in bases:
+        for suffix, upstream in added[name].items():
+            route = find(path + suffix, native_key="models/" in suffix)
+            assert route is not None, path + suffix
+            assert (route.provider.name, route.path) == (name, upstream)
 
 
 def test_every_make_target_named_in_the_docs_exists() -> None:

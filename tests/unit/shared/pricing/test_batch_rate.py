@@ -32,6 +32,9 @@ def price(provider: str, model: str, **usage: Any) -> pricing.CostColumns:
             "0.00096",
         ),  # read 0.15
         ("gemini", "gemini-2.5-flash", {"input": 1_000_000, "output": 1_000_000}, "1.40"),  # 0.15 / 1.25
+        # 0.75 / 0.0375 / 3.75, and 1 / 5 until the end of November
+        ("gemini", "gemini-4-hydrogen", {"input": 10_000, "cache_read": 4000, "output": 500}, "0.006525"),
+        ("gemini", "gemini-4-carbon", {"input": 10_000, "output": 500}, "0.0125"),
     ],
 )
 def test_a_batch_costs_what_a_hand_computes(provider: str, model: str, usage: dict[str, int], expected: str) -> None:

@@ -4,16 +4,18 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
+from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.websocket.frames import INVALID_PAYLOAD, TOO_BIG, FrameError, Piece
 
 _TAIL = b"\x00\x00\xff\xff"  # that permessage-deflate leaves out at the end of each message
 _STEP = 256 << 10  # bytes that are inflated at once
-CLIP = 16 << 10  # bytes at each end of a message that is too long to be kept
+CLIP = 16 << 10  # bytes at each end of a message of which even the skeleton is too long to be kept
+_MAX_SKELETON = 2 << 20
 _MAX_FINAL_BLOCKS = 16  # of one message; each costs a new decompressor, and a copy of what follows
 
 
 class Message(NamedTuple):
-    """A whole message, or its first and last bytes."""
+    """A whole message or its skeleton, or its first and last bytes."""
 
     text: bytes
     tail: bytes = b""
@@ -65,7 +67,7 @@ class Inflater:
 class MessageReader:
     """Joins the pieces of one direction to messages.
 
-    Longer ones than `limit` are clipped, or a FrameError if `whole`: the caller needs all of them.
+    Of longer ones than `limit` only the skeleton is kept, or a FrameError if `whole`: the caller needs all of them.
     """
 
     def __init__(self, inflater: Inflater | None, *, limit: int, whole: bool) -> None:
@@ -74,7 +76,7 @@ class MessageReader:
         self._whole = whole
         self._parts: list[bytes] = []
         self._size = 0
-        self._tail = b""
+        self._skeleton: Skeleton | None = None  # of the message in progress, once it is too long
         self._compressed = False
 
     @property
@@ -93,14 +95,15 @@ class MessageReader:
             self._take(piece.payload)
         if not last:
             return None
-        parts = self._parts
-        text = parts[0] if len(parts) == 1 else b"".join(parts)
-        clipped = self._size > self._limit
-        message = Message(text[:CLIP], self._tail, clipped=True) if clipped else Message(text)
+        message = self._whole_message() if self._skeleton is None else _skeleton_message(self._skeleton)
         self._parts = []
         self._size = 0
-        self._tail = b""
+        self._skeleton = None
         return message
+
+    def _whole_message(self) -> Message:
+        parts = self._parts
+        return Message(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _take(self, data: bytes) -> None:
         self._size += len(data)
@@ -109,9 +112,14 @@ class MessageReader:
             return
         if self._whole:
             raise FrameError(TOO_BIG, f"a message may have at most {self._limit} bytes")
-        if self._tail:
-            self._tail = (self._tail + data)[-CLIP:]
-        else:  # it has become too long just now
-            kept = b"".join(self._parts) + data
-            self._parts = [kept[:CLIP]]
-            self._tail = kept[-CLIP:]
+        if self._skeleton is None:  # it has become too long just now
+            self._skeleton = Skeleton(limit=_MAX_SKELETON)
+            for part in self._parts:
+                self._skeleton.feed(part)
+            self._parts = []
+        self._skeleton.feed(data)
+
+
+def _skeleton_message(skeleton: Skeleton) -> Message:
+    text = skeleton.json()
+    return Message(text[:CLIP], skeleton.tail, clipped=True) if skeleton.full else Message(text)

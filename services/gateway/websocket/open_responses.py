@@ -16,6 +16,7 @@ from services.gateway.limits.holds import Hold
 from services.gateway.limits.limiter import Limiter
 from services.gateway.limits.tokens import TokenHold
 from services.gateway.metrics import Metrics
+from services.gateway.parsing import lenient_json
 from services.gateway.refusal_rows import RefusalRows
 from services.gateway.request import params, turns
 from services.gateway.request.client_info import ClientInfo
@@ -283,7 +284,9 @@ class OpenResponses:
         if exchange.prompt is None:
             return
         try:
-            members = _any.decode(exchange.prompt.read())
+            members = lenient_json.decode(exchange.prompt.read(), _any)
+            if members is None:
+                return
             members.pop("previous_response_id", None)
             body = msgspec.json.encode(members)
         except Exception as error:

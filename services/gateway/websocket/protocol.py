@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from services.gateway.parsing import lenient_json
 from services.gateway.request.errors import Refusal
 from services.gateway.request.named_models import Named
 
@@ -127,11 +128,8 @@ class ClientMessages:
 
 
 def decode(decoder: "msgspec.json.Decoder[T]", text: bytes) -> T | None:
-    """Decode a message; None if it is not of this form."""
-    try:
-        return decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    """Decode a message leniently, as over HTTP; None if it is not of this form."""
+    return lenient_json.decode(text, decoder)
 
 
 def string(value: object) -> str:

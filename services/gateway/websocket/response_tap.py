@@ -2,6 +2,7 @@
 
 import msgspec
 
+from services.gateway.parsing import lenient_json
 from services.gateway.usage.evidence import Picked, collect, missing_of, pick, pick_clipped
 from services.gateway.usage.gap import TOO_LARGE, Gap
 from services.gateway.usage.tool_calls import count_searches, read_candidates
@@ -106,10 +107,12 @@ class ResponseTap:
 
     def _count_searches(self, text: bytes) -> None:
         """Count the searches of a Gemini turn, which stand where a candidate has them elsewhere."""
+        message = lenient_json.decode(text, _server_content)
+        if message is None:
+            return
         try:
-            content = _server_content.decode(text).serverContent
-            found = count_searches(read_candidates(msgspec.Raw(b"[%s]" % bytes(content))))
-        except (ValueError, RecursionError):
+            found = count_searches(read_candidates(msgspec.Raw(b"[%s]" % bytes(message.serverContent))))
+        except lenient_json.WorkLimitExceeded:
             return
         for name, count in found.items():
             self._tools[name] = self._tools.get(name, 0) + count

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0  # for the other side to answer a close frame
 _LINGER_SECONDS = 2.0  # for a client to read why the gateway closed the connection
 _UNAUTHENTICATED = 401  # status of a refusal after which nothing else can be allowed
-_MAX_READ = 4 << 20  # bytes of a provider's message that are read whole
+_MAX_READ = 1 << 20  # bytes of a provider's message that are read whole; of a longer one the skeleton is
 _PIECE = 256  # bytes of memory that a piece of a message takes besides its content
 _MAX_PIECES = 256  # that are handled before other connections have their turn
 

@@ -1,6 +1,7 @@
 """How a response over a WebSocket is accounted for, however its connection ends: the table of docs/websockets.md."""
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 
 from shared import events
 from tests.support.gateway_app import reset_connection
-from tests.support.websocket_line import LIVE, REALTIME, line
-from tests.support.websocket_peers import CLOSE, Deflate, close, text
+from tests.support.websocket_line import LIVE, REALTIME, RESPONSES, line
+from tests.support.websocket_peers import CLOSE, Deflate, close, frame, text
 
 CREATE = {"type": "response.create", "model": "gpt-4o", "input": "Tell me about the sea, please."}
 USAGE = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
@@ -90,6 +91,72 @@ async def test_the_way_a_response_ends_is_in_its_row(name: str, deflate: bool) -
         (row,) = on.rows()
         assert (row.outcome, row.usage_source, row.error_type) == (outcome, source, error)
         assert row.cost is not None and row.cost > 0
+
+
+# Members that strict JSON readers refuse, and servers write.
+ODD_MEMBERS = {
+    "half a surrogate pair": rb'"x":"\ud83d"',
+    "not a number": b'"x":[NaN,-Infinity]',
+    "a raw control character": b'"x":"a\x01b"',
+    "nested deeply": b'"x":' + b"[" * 5000 + b"]" * 5000,
+}
+
+
+@pytest.mark.parametrize("member", ODD_MEMBERS.values(), ids=ODD_MEMBERS)
+@pytest.mark.parametrize(
+    ("path", "messages", "cost"),
+    [
+        (RESPONSES, (CREATE, created(), delta(), ended()), "0.0035"),
+        (
+            REALTIME,
+            (
+                {"type": "response.create"},
+                {"type": "response.created", "response": {"id": "resp_1"}},
+                {"type": "response.done", "response": {"id": "resp_1", "status": "completed", "usage": USAGE}},
+            ),
+            "0.0056",  # 1,000 at 4 and 100 at 16 dollars a million
+        ),
+    ],
+    ids=["responses", "realtime"],
+)
+async def test_messages_that_strict_readers_refuse_are_accounted_for(
+    path: str, messages: tuple[Any, ...], cost: str, member: bytes
+) -> None:
+    async with line(path) as on:
+        for at, message in enumerate(messages):
+            data = json.dumps(message).encode()
+            data = frame(data[:-1] + b"," + member + b"}", masked=not at)
+            sender, receiver = (on.far, on.client) if at else (on.client, on.far)
+            await sender.send(data)
+            assert await receiver.exactly(len(data)) == data
+            assert len(on.rows()) == 1, "from its request on"
+        (row,) = on.rows()
+        assert (row.outcome, row.input_tokens, row.output_tokens) == (events.COMPLETE, 1000, 100)
+        assert row.model_requested == ("gpt-4o" if path == RESPONSES else "gpt-realtime")
+        assert row.cost == Decimal(cost)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("deflate", [False, True])
+async def test_usage_is_read_however_large_the_message_that_states_it(where: str, deflate: bool) -> None:
+    picture = {"output": [{"type": "message", "content": [{"type": "output_text", "text": "A" * (9 << 20)}]}]}
+    response = {"id": "resp_1", "model": "gpt-4o-2024-08-06"}
+    usage = {"usage": USAGE}
+    last = {
+        "type": "response.completed",
+        "response": response | (usage | picture if where == "before" else picture | usage),
+    }
+    async with line(deflate=deflate) as on:
+        await on.ask(CREATE)
+        await on.answer(created(), delta())
+        data = text(last, masked=False)
+        if deflate:
+            data = Deflate().message(json.dumps(last).encode(), masked=False)
+        await on.far.send(data)
+        assert await on.client.exactly(len(data)) == data
+        (row,) = on.rows()
+        assert (row.outcome, row.input_tokens, row.output_tokens) == (events.COMPLETE, 1000, 100)
+        assert row.cost == Decimal("0.0035")
 
 
 async def test_a_request_that_the_provider_refuses_costs_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from services.gateway.websocket import peer as peer_module
 from services.gateway.websocket.frames import FrameError, Piece, Scanner
-from services.gateway.websocket.messages import CLIP, Inflater, MessageReader
+from services.gateway.websocket.messages import CLIP, Inflater, Message, MessageReader
 from services.gateway.websocket.peer import Peer
 from tests.support.websocket_peers import CONTINUATION, PING, TEXT, Deflate, frame
 
@@ -108,14 +108,18 @@ def test_compressed_messages_are_read_with_the_window_of_those_before_them() -> 
     assert [message.text for message in found if message is not None] == words
 
 
-def test_a_provider_s_message_that_is_too_long_is_clipped_and_the_next_one_is_read() -> None:
-    long = b"a" * 50_000 + b"b" * 50_000
+def test_of_a_provider_s_long_message_the_skeleton_is_kept_and_the_next_one_is_read() -> None:
+    long = b'{"a":"' + b"a" * 50_000 + b'","b":"short","c":"' + b"c" * 50_000 + b'"}'
     reader = MessageReader(Inflater(takeover=True), limit=60_000, whole=False)
-    clipped, short = (reader.feed(piece) for piece in pieces(long, b"short", deflate=Deflate()))
-    assert clipped is not None and short is not None
-    assert clipped.clipped
-    assert (clipped.text, clipped.tail) == (long[:CLIP], long[-CLIP:])
-    assert (short.text, short.clipped) == (b"short", False)
+    found = [reader.feed(piece) for piece in pieces(long, b"short", deflate=Deflate())]
+    assert found == [Message(b'{"a":"","b":"short","c":""}'), Message(b"short")]
+
+
+def test_a_provider_s_message_whose_skeleton_is_too_long_is_clipped_and_the_next_one_is_read() -> None:
+    long = b"[" + b"{}," * 1_000_000 + b"0]"
+    reader = MessageReader(Inflater(takeover=True), limit=60_000, whole=False)
+    found = [reader.feed(piece) for piece in pieces(long, b"short", deflate=Deflate())]
+    assert found == [Message(long[:CLIP], long[-CLIP:], clipped=True), Message(b"short")]
 
 
 def test_a_client_s_message_that_inflates_too_far_ends_the_connection() -> None:

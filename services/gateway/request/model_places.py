@@ -16,7 +16,7 @@ ONE_MODEL_AT_TOP = frozenset({"engine"})
 # Members that hold a list of models: names, or objects with a `model`.
 MODELS = frozenset({"models", "fallbacks", "fallbackmodels"})
 # Each string below any other member whose name contains one of these words counts as a model.
-LIKE_A_MODEL = ("model", "fallback")
+LIKE_A_MODEL = ("model", "fallback", "deployment")
 
 # Members that refer to a stored object, or leave the choice to a router, and the right that allows them.
 RIGHT_NEEDED: dict[str, str] = {
@@ -57,10 +57,15 @@ FREE_TEXT = frozenset(
         "responseformat", "outputformat", "outputconfig.format", "text.format", "generationconfig.responseschema",
         "generationconfig.responsejsonschema", "documentannotationformat", "bboxannotationformat", "guidedjson",
         # schemas and examples of the caller's tools
-        "functions", "tools.function.parameters", "tools.parameters", "tools.inputschema", "tools.outputschema",
-        "tools.custom.inputschema", "tools.inputexamples", "tools.functiondeclarations",
+        "functions", "tools.function.parameters", "tools.custom.inputschema", "tools.functiondeclarations",
     }
 )  # fmt: skip
+# The same of a tool that the caller runs: in one that the provider runs, such as OpenRouter's, they are its settings.
+FREE_TEXT_OF_OWN_TOOLS = frozenset(
+    {"tools.parameters", "tools.inputschema", "tools.outputschema", "tools.inputexamples"}
+)
+# Types of tools that the caller runs; one without a type is one, too.
+OWN_TOOLS = frozenset({"function", "custom"})
 
 _PLAIN = re.compile(r"[ -~]*")
 _NO_LETTER = re.compile(r"[^a-z0-9]")

@@ -96,20 +96,26 @@ class _Search:
         self, members: dict[str, bytes], path: tuple[str, ...], *, depth: int, are_models: bool = False
     ) -> None:
         """Search an object. `path`: the folded names above it. `are_models`: each string in it is a model."""
+        is_own_tool = all(_is_own_type(value) for name, value in members.items() if fold(name) == "type")
         for name, value in members.items():
             if not model_places.is_plain(name):
                 raise Unreadable("the name of a member has unusual characters")
             if are_models:
                 self._value(value, path, depth=depth + 1, are_models=True)
             else:
-                self.member(name, value, path, depth=depth)
+                self.member(name, value, path, depth=depth, is_own_tool=is_own_tool)
 
-    def member(self, name: str, value: bytes, path: tuple[str, ...], *, depth: int) -> None:
-        """Classify one member: a model, a stored object, free text, or something to search further."""
+    def member(self, name: str, value: bytes, path: tuple[str, ...], *, depth: int, is_own_tool: bool = False) -> None:
+        """Classify one member: a model, a stored object, free text, or something to search further.
+
+        `is_own_tool`: if it is a tool's, the caller runs the tool.
+        """
         folded = fold(name)
         here = path if path[-1:] == (folded,) else (*path, folded)  # tools in tools are tools
         is_label = len(here) == 1 and folded in model_places.LABELS and self._reads_labels
-        if value == b"null" or (".".join(here) in model_places.FREE_TEXT and not is_label):
+        place = ".".join(here)
+        is_free = place in model_places.FREE_TEXT or (is_own_tool and place in model_places.FREE_TEXT_OF_OWN_TOOLS)
+        if value == b"null" or (is_free and not is_label):
             return
         if right := self._right_for(folded, value, path):
             self.named.needed.add(right)
@@ -163,6 +169,11 @@ def _items(value: bytes) -> list[bytes]:
     if len(items) > _MAX_VALUES:
         _too_much()
     return [bytes(item) for item in items]
+
+
+def _is_own_type(value: bytes) -> bool:
+    """Whether tools of this type are run by the caller."""
+    return value == b"null" or value.strip(b'"').decode("latin-1") in model_places.OWN_TOOLS
 
 
 def _name(value: bytes) -> str:

@@ -236,6 +236,13 @@ PLACES: dict[str, dict[str, Any]] = {
     "routers: fallbacks by cause": {"context_window_fallbacks": [{"a": ["b"]}]},
     "routers: a plugin": {"plugins": [{"id": "fusion", "analysis_models": ["b"]}]},
     "routers: a fallback of a fallback": {"models": [{"model": "a", "fallbacks": ["b"]}]},
+    "routers: settings of a tool that the provider runs": {
+        "tools": [{"type": "openrouter:image_generation", "parameters": {"model": "b"}}]
+    },
+    "routers: such a tool in another spelling": {"tools": [{"Type": "x:y", "input_schema": {"judge_models": ["b"]}}]},
+    "routers: a tool of two types": {"tools": [{"type": "function", "TYPE": "x:y", "parameters": {"model": "b"}}]},
+    "routers: a deployment": {"specific_deployment": "b"},
+    "azure: a deployment": {"azureDeployment": "b"},
     "azure: engine": {"engine": "b"},
     "a deep place": {"x": [{"y": [{"z": {"model-name": "b"}}]}]},
 }
@@ -309,6 +316,8 @@ FREE: list[dict[str, Any]] = [
     {"tools": [{"name": "f", "input_schema": {"properties": {"model": {"enum": ["T"]}}}}]},
     {"tools": [{"functionDeclarations": [{"name": "f", "parameters": {"properties": {"model": {"enum": ["T"]}}}}]}]},
     {"tools": [{"type": "namespace", "tools": [{"type": "function", "parameters": {"model": "T"}}]}]},
+    {"tools": [{"type": "custom", "name": "f", "input_schema": {"properties": {"model": {"const": "T"}}}}]},
+    {"tools": [{"type": None, "name": "f", "parameters": {"model": "T"}, "input_examples": [{"model": "T"}]}]},
     {"response_format": {"json_schema": {"schema": {"properties": {"model": {"const": "T"}}}}}},
     {"text": {"format": {"schema": {"properties": {"model": {"const": "T"}}}}}},
     {"generationConfig": {"responseSchema": {"properties": {"model": {"enum": ["T"]}}}}},

@@ -166,6 +166,8 @@ async def _entries(js: JetStreamContext) -> list[Msg]:
 
 async def _entry(js: JetStreamContext, name: str) -> tuple[User | None, int]:
     """A user's entry with its revision, also that of a deletion marker; (None, 0) if it never existed."""
+    if NAME_PATTERN.fullmatch(name) is None:  # its key may be no valid subject, which NATS would not answer
+        return None, 0
     try:
         message = await js.get_last_msg(STREAM, SUBJECT + key(name), direct=True)
     except NotFoundError:

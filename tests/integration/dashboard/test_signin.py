@@ -129,6 +129,15 @@ async def test_each_route_is_open_to_its_roles_only(lookout: DashboardApp, name:
             assert answer.status == 403, route
 
 
+@pytest.mark.parametrize("name", ["", ".", "*", ">", "a b", "a.", "x" * 5_000], ids=lambda name: name[:3] or "none")
+async def test_forms_answer_impossible_names_without_waiting_for_nats(desk: DashboardApp, name: str) -> None:
+    browser = await desk.browser("admin")
+    for path in POSTS:
+        for account in ("team-a", name):
+            answer = await browser.post(path, {"name": name, "account": account, "id": name, "number": name})
+            assert answer.status < 500, (path, account[:3], answer.status)
+
+
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
 async def test_no_page_shows_another_account_to_a_user_of_one_account(lookout: DashboardApp, name: str) -> None:
     browser = await lookout.browser(name)

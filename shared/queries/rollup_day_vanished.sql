@@ -1,4 +1,4 @@
--- After rollup_day: writes keys of the days that are no longer true again, with 0 requests.
+-- After rollup_day: set keys of older passes that no longer exist on these days to 0 requests.
 INSERT INTO metrion.usage_days
 (
     -- include day_key.sql
@@ -8,5 +8,5 @@ SELECT
     -- include day_key.sql
     , {at:DateTime64(3, 'UTC')}
 FROM metrion.usage_days FINAL
-WHERE has({days:Array(DateTime('UTC'))}, bucket) AND bucket >= arrayMin({days:Array(DateTime('UTC'))})
-    AND bucket <= arrayMax({days:Array(DateTime('UTC'))}) AND computed_at < {at:DateTime64(3, 'UTC')} AND requests > 0;
+-- include older_days.sql
+;

@@ -1,4 +1,4 @@
--- After rollup_session_day: writes keys of the days that are no longer true again, with 0 requests.
+-- After rollup_session_day: set keys of older passes that no longer exist on these days to 0 requests.
 INSERT INTO metrion.usage_session_days
 (
     -- include session_day_key.sql
@@ -8,5 +8,5 @@ SELECT
     -- include session_day_key.sql
     , {at:DateTime64(3, 'UTC')}
 FROM metrion.usage_session_days FINAL
-WHERE has({days:Array(DateTime('UTC'))}, bucket) AND bucket >= arrayMin({days:Array(DateTime('UTC'))})
-    AND bucket <= arrayMax({days:Array(DateTime('UTC'))}) AND computed_at < {at:DateTime64(3, 'UTC')} AND requests > 0;
+-- include older_days.sql
+;

@@ -5,5 +5,5 @@ SELECT
     account, bucket, requester, token, provider, model, stream, status, outcome, cache, usage_source, priced,
     {at:DateTime64(3, 'UTC')}
 FROM metrion.usage_15m FINAL
-WHERE bucket IN (SELECT arrayJoin({buckets:Array(DateTime('UTC'))}))
-  AND computed_at < {at:DateTime64(3, 'UTC')} AND requests > 0;
+-- include older_quarters.sql
+;

@@ -21,7 +21,7 @@ from shared.accounts_model import Account, Accounts, ProviderKey, Token
 from shared.limits.model import Limit
 from shared.process import cancel_and_wait
 
-RELOAD_S = 600.0  # interval of full reloads, which heal whatever a resumed watch may have missed
+RELOAD_S = 600.0  # interval of full reloads, which repair what a resumed watch may have missed
 HEARTBEAT_S = 1.0  # interval of the server's heartbeats
 SILENCE_S = 3.5  # time without any after which the watch is restarted
 RETRY_S = 0.1

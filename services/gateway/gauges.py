@@ -18,13 +18,13 @@ from services.gateway.websocket.connections import Connections
 from shared.limits.spend import BILLION
 
 
-def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) -> None:
+def outbox(metrics: Metrics, outbox: Outbox, shipper: Shipper, *, max_bytes: int) -> None:
     """Outbox and shipper: events written, events waiting for NATS, and the room left."""
     metrics.counters |= {
-        "metrion_gateway_events": ("Events appended to the outbox", lambda: book.appended),
+        "metrion_gateway_events": ("Events appended to the outbox", lambda: outbox.appended),
         "metrion_gateway_events_dropped": (
             "Events dropped because the outbox, or an account's share of it, was full",
-            lambda: book.dropped,
+            lambda: outbox.dropped,
         ),
         "metrion_gateway_messages": ("Messages published to JetStream", lambda: shipper.messages),
         "metrion_gateway_message_retries": ("Messages published again after a failure", lambda: shipper.retries),
@@ -38,14 +38,14 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
         ),
     }
     metrics.gauges |= {
-        "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: book.pending_bytes),
+        "metrion_gateway_outbox_bytes": ("Bytes of events not yet stored by NATS", lambda: outbox.pending_bytes),
         "metrion_gateway_outbox_age_seconds": (
             "Age of the oldest event that NATS has not stored",
             shipper.oldest_pending_seconds,
         ),
         "metrion_gateway_outbox_disk_bytes": (
             "Bytes of the outbox on disk, including acknowledged events",
-            lambda: book.disk_bytes,
+            lambda: outbox.disk_bytes,
         ),
         "metrion_gateway_outbox_max_bytes": (
             "Maximum size of the outbox on disk, METRION_SPOOL_MAX_BYTES",
@@ -53,11 +53,11 @@ def outbox(metrics: Metrics, book: Outbox, shipper: Shipper, *, max_bytes: int) 
         ),
         "metrion_gateway_outbox_full": (
             "1 while events may be dropped: the outbox is full, or an account has used up its share",
-            lambda: book.full or book.is_full_for_some,
+            lambda: outbox.full or outbox.is_full_for_some,
         ),
         "metrion_gateway_outbox_torn_bytes": (
             "Bytes of incomplete events found at start, cut off by a crash",
-            lambda: book.torn_bytes,
+            lambda: outbox.torn_bytes,
         ),
         "metrion_gateway_messages_in_flight": (
             "Messages published and not yet acknowledged",
@@ -126,7 +126,7 @@ def budgets(metrics: Metrics, own: Budgets) -> None:
             "Expected cost of the requests in progress, or not yet in the figures, that budgets cover",
             lambda: own.holds.cost / BILLION,
         ),
-        "metrion_gateway_budget_unbooked_requests": (
+        "metrion_gateway_budget_pending_requests": (
             "Finished requests that the figures of budgets do not include yet",
             lambda: own.holds.waiting,
         ),

@@ -100,8 +100,10 @@ class Metrics:
         self.price_waiting_tokens = Gauge(
             "metrion_logger_tokens_without_price", "Input and output tokens of these requests", registry=registry
         )
-        self.price_healed = Counter(
-            "metrion_logger_healed_requests", "Requests of unknown cost that got one from new prices", registry=registry
+        self.price_backfilled = Counter(
+            "metrion_logger_backfilled_requests",
+            "Requests of unknown cost that were priced later",
+            registry=registry,
         )
         self.price_updates = Counter(
             "metrion_logger_price_updates",

@@ -18,8 +18,8 @@ from services.logger.consumer import Consumer
 from services.logger.metrics import Metrics
 from services.logger.prices.accepted import AcceptedPrices
 from services.logger.prices.automatic import AutomaticUpdates
+from services.logger.prices.backfill import PriceBackfill
 from services.logger.prices.current import UNUSABLE, CurrentPrices
-from services.logger.prices.healing import Healing
 from services.logger.retention import Days
 from services.logger.settings import Settings
 from services.logger.telemetry import service as telemetry
@@ -89,7 +89,7 @@ async def _work(
     ):
         accepted = AcceptedPrices(prices, metrics=metrics)
         await accepted.load(nc.jetstream())  # before the first request is priced
-        healing = Healing(nc, client, prices=prices, metrics=metrics)
+        backfill = PriceBackfill(nc, client, prices=prices, metrics=metrics)
         updates = AutomaticUpdates(nc, source=settings.prices_source, ca_file=settings.prices_ca_file, metrics=metrics)
         consumer = Consumer(
             nc,
@@ -115,7 +115,7 @@ async def _work(
         async with (
             restart_on_failure("pulse", lambda: pulse.forever(client)),
             restart_on_failure("accepted prices", lambda: accepted.follow(nc)),
-            restart_on_failure("healing", healing.forever),
+            restart_on_failure("price backfill", backfill.forever),
             restart_on_failure("price updates", updates.forever),
             restart_on_failure("budgets", budgets.run),
             restart_on_failure("quotes", quotes.run),

@@ -22,7 +22,7 @@ BUCKET = "prices"
 STREAM = f"KV_{BUCKET}"
 PREFIX = f"$KV.{BUCKET}."
 VERSION_KEY = "version."  # version.<number>: PriceVersion
-NOTE_KEY = "note."  # note.checked: Checked; note.healed.<…>: what a logger notes
+NOTE_KEY = "note."  # note.checked: Checked; note.<task>: what a logger notes
 LEASE_KEY = "turn."  # turn.<task>, with a TTL: held by the logger that runs a task
 CHECKED = f"{NOTE_KEY}checked"
 
@@ -121,7 +121,7 @@ def decode(key: str, data: bytes) -> PriceVersion:
 
 
 def number(key: str) -> int | None:
-    """The number in a key without its prefix; None if it is none."""
+    """The number in a key without its prefix; None if it is not a number."""
     return int(key) if _NUMBER.fullmatch(key) else None
 
 

@@ -17,14 +17,14 @@ from services.logger import stream_purge
 from services.logger.alerts.contributors import TOP, Details
 from services.logger.alerts.levels import Measured
 from services.logger.alerts.records import Records
-from services.logger.prices import healing
+from services.logger.prices import backfill
 from services.logger.prices.current import CurrentPrices
 from shared import clickhouse, events
 from shared.alerts.built_in import RULES
 from shared.alerts.model import SYSTEM, AlertRule, window
 from shared.limits import periods
 from shared.limits.model import LIMIT_KEY, Limit
-from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT, decode_booked
+from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT, decode_progress
 from shared.stream_watch import StreamWatch
 
 
@@ -101,7 +101,7 @@ class SelfAlerts:
         return Decimal((await self._js.stream_info(events.DEAD_STREAM)).state.messages)
 
     async def _price_age(self, _: AlertRule, now: datetime) -> Decimal:
-        return Decimal((await healing.age(self._js, self._prices, now=now)).days)
+        return Decimal((await backfill.age(self._js, self._prices, now=now)).days)
 
     async def _drift(self, _: AlertRule, now: datetime) -> Decimal:
         """Seconds since the figures of the account that waits longest were computed."""
@@ -110,7 +110,7 @@ class SelfAlerts:
             since = max(limit.created_at for limit in self._limits.values() if limit.account == account)
             try:
                 message = await self._js.get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account, direct=True)
-                since = max(since, decode_booked(message.data or b"").at)
+                since = max(since, decode_progress(message.data or b"").at)
             except nats.js.errors.NotFoundError:
                 pass  # never published
             ages.append((account, max(int((now - since).total_seconds()), 0)))

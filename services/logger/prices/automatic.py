@@ -87,7 +87,7 @@ class AutomaticUpdates:
         try:
             await versions.publish(self._js, version)
         except (versions.Conflict, ValueError) as error:
-            text = str(error) or "somebody else has accepted prices at the same time"
+            text = str(error) or "someone else accepted prices at the same time"
             return Checked(at=now, source=fetched.origin, outcome=versions.FAILED, text=text)
         await _record(self._js, version, found.differences)
         return Checked(at=now, source=fetched.origin, outcome=versions.ACCEPTED, text=version.name, fresh_at=now)

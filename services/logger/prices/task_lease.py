@@ -1,4 +1,4 @@
-"""Lets one logger at a time do a task that needs only one."""
+"""Lease for tasks that only one logger at a time may run."""
 
 import logging
 import socket

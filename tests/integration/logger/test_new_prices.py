@@ -21,11 +21,11 @@ from nats.js import JetStreamContext
 from services.logger import insert
 from services.logger.alerts.bucket import Bucket
 from services.logger.metrics import Metrics
-from services.logger.prices import healing as healing_module
+from services.logger.prices import backfill as backfill_module
 from services.logger.prices.accepted import AcceptedPrices
 from services.logger.prices.automatic import AutomaticUpdates
+from services.logger.prices.backfill import PriceBackfill, PricesChanged
 from services.logger.prices.current import CurrentPrices
-from services.logger.prices.healing import Healing, PricesChanged
 from services.logger.rows import response_row
 from shared import audit, clickhouse, events
 from shared.events import Evidence, Origin, ResponseEvent
@@ -42,11 +42,11 @@ from tests.support.package_index import package_index
 NOW = datetime.now(UTC)
 PICK = b'{"model":"gpt-99","usage":{"prompt_tokens":1000,"completion_tokens":100}}'
 COST, DOUBLE = Decimal("0.0042"), Decimal("0.0072")  # (1000*3 + 100*12) / 1e6, (1000*6 + 100*12) / 1e6
-KILLED_WHILE_HEALING = """
+KILLED_WHILE_REPRICING = """
 import os, signal
-from services.logger.prices.healing import Healing
+from services.logger.prices.backfill import PriceBackfill
 from shared.repricing import history
-Healing.__init__.__kwdefaults__.update(page_rows=4, lease_seconds=15)
+PriceBackfill.__init__.__kwdefaults__.update(page_rows=4, lease_seconds=15)
 pages = history._pages
 async def two(*given, **named):
     number = 0
@@ -174,7 +174,7 @@ async def test_a_new_model_is_priced_and_healed_on_two_running_loggers(
         await until(
             lambda: _is(costs(client, owner), {(None, 0): 30, (Decimal("0.0035"), 0): 1}), "rows without a price"
         )
-        # 2. accepted on the command line, healed by one of the loggers without a restart
+        # 2. accepted on the command line, priced by one of the loggers without a restart
         done = await asyncio.to_thread(cli.run, "prices", "update", "--from", str(wheel), "--yes", "--json", env=env)
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
@@ -182,7 +182,7 @@ async def test_a_new_model_is_priced_and_healed_on_two_running_loggers(
         first = versions.current(await versions.read(js))
         assert first is not None and report["accepted"] == first.name == f"1-{first.sha256[:12]}"
         assert (first.release, first.source) == ("9.9.0", str(wheel))
-        await until(lambda: _is(costs(client, owner), {(COST, 1): 30, (Decimal("0.0035"), 0): 1}), "healed rows")
+        await until(lambda: _is(costs(client, owner), {(COST, 1): 30, (Decimal("0.0035"), 0): 1}), "priced rows")
         found = await rows(client, owner)
         assert {(row["model_name"], row["version"], row["note"][:9]) for row in found} == {
             ("gpt-99", 3, "repricing"),
@@ -194,11 +194,11 @@ async def test_a_new_model_is_priced_and_healed_on_two_running_loggers(
         # 4. the sums follow, and what was done is recorded
         sums = f"SELECT sum(requests), sum(cost) FROM metrion.usage WHERE account = '{owner}'"
         await until(lambda: _is(_figures(client, sums), [61, 60 * COST + Decimal("0.0035")]), "sums")
-        # a logger that heard of the version a moment late leaves rows to heal too
-        await until(lambda: _has_recorded(js, healed=30), "the audit record")
-        heal, *_, update = await audit.read(js, area="prices")
-        assert (heal.action, heal.subject, heal.via) == ("heal", "gpt-99", "logger")
-        assert heal.details["price version"].startswith(first.name)
+        # a logger that heard of the version a moment late leaves rows to price, too
+        await until(lambda: _has_recorded(js, priced=30), "the audit record")
+        backfill, *_, update = await audit.read(js, area="prices")
+        assert (backfill.action, backfill.subject, backfill.via) == ("backfill", "gpt-99", "logger")
+        assert backfill.details["price version"].startswith(first.name)
         assert (update.action, update.subject) == ("update", first.name)
         runs = await client.query(
             "SELECT by, finished, newly_priced FROM metrion.repricings FINAL WHERE filters['model'] = 'gpt-99'"
@@ -225,9 +225,9 @@ async def test_a_new_model_is_priced_and_healed_on_two_running_loggers(
     assert "3-" in listed.stdout and "content of 1" in " ".join(listed.stdout.split()), listed.stdout
 
 
-async def _has_recorded(js: JetStreamContext, *, healed: int) -> bool:
+async def _has_recorded(js: JetStreamContext, *, priced: int) -> bool:
     records = await audit.read(js, area="prices")
-    return sum(int(record.details["changed"]) for record in records if record.action == "heal") >= healed
+    return sum(int(record.details["changed"]) for record in records if record.action == "backfill") >= priced
 
 
 async def _is(found: Any, expected: object) -> bool:
@@ -293,41 +293,41 @@ async def test_healing_that_is_killed_is_completed_by_another_logger(
     ]
     assert not await insert.insert(client, made)
     metrics = Metrics(prometheus_client.CollectorRegistry())
-    early = Healing(nc, client, prices=CurrentPrices("", metrics=metrics), metrics=metrics)
+    early = PriceBackfill(nc, client, prices=CurrentPrices("", metrics=metrics), metrics=metrics)
     assert await early.run_once() == 0
     assert metrics.price_waiting_tokens._value.get() >= 20 * 1100 and metrics.price_waiting_models._value.get() >= 1
     await publish(bus, with_price(installed, "3", model))
     # 1. killed between two pages
-    process = await asyncio.to_thread(start_logger, line, KILLED_WHILE_HEALING)
+    process = await asyncio.to_thread(start_logger, line, KILLED_WHILE_REPRICING)
     try:
         assert await asyncio.to_thread(process.wait, servers.DEADLINE) == -signal.SIGKILL
     finally:
         process.kill()
         process.wait()
-    healed = [row for row in await rows(client, owner) if row["cost"] is not None]
-    assert len(healed) == 8 and {row["version"] for row in healed} == {3}
+    priced = [row for row in await rows(client, owner) if row["cost"] is not None]
+    assert len(priced) == 8 and {row["version"] for row in priced} == {3}
     assert await audit.read(js, area="prices") == []
     # 2. completed when the lease of the dead one has expired
     leases = Bucket(js, stream=versions.STREAM, prefix=versions.PREFIX)
 
     async def is_over() -> bool:
-        return (await leases.get(f"{versions.LEASE_KEY}{healing_module.TASK}"))[0] is None
+        return (await leases.get(f"{versions.LEASE_KEY}{backfill_module.TASK}"))[0] is None
 
     await until(is_over, "the end of the lease")
     async with logger(line.settings()):
         await until(lambda: _is(costs(client, owner), {(COST, 1): 20}), "completion")
-        await until(lambda: _has_recorded(js, healed=12), "the audit record")
+        await until(lambda: _has_recorded(js, priced=12), "the audit record")
     # 3. each request once, and each run recorded
     found = await rows(client, owner)
     assert [row["version"] for row in found] == [3] * 20
-    assert [row for row in found if row["id"] in {one["id"] for one in healed}] == healed
+    assert [row for row in found if row["id"] in {one["id"] for one in priced}] == priced
     sql = f"SELECT id, finished, changed FROM metrion.repricings FINAL WHERE filters['model'] = '{model}' ORDER BY at"
     (cut, *_), (done, *completed) = (await client.query(sql)).result_rows
     assert completed == [1, 12]
     notes = Counter(row["note"] for row in found)
     assert notes == {f"repricing {cut}": 8, f"repricing {done}": 12}
     (record,) = await audit.read(js, area="prices")
-    assert (record.action, record.subject, record.details["changed"]) == ("heal", model, "12")
+    assert (record.action, record.subject, record.details["changed"]) == ("backfill", model, "12")
     assert record.details["repricing"] == str(done)
 
 
@@ -347,8 +347,8 @@ async def test_healing_stops_as_soon_as_other_prices_are_in_use(
     feed = AcceptedPrices(prices, metrics=metrics)
     wrong = await publish(bus, with_price(installed, "3", model))
     await feed.load(nc.jetstream())
-    healing = Healing(nc, client, prices=prices, metrics=metrics, page_rows=4, share=1)
-    renewed, renew = 0, healing._lease.renew
+    backfill = PriceBackfill(nc, client, prices=prices, metrics=metrics, page_rows=4, share=1)
+    renewed, renew = 0, backfill._lease.renew
 
     async def replaced() -> None:
         nonlocal renewed
@@ -358,11 +358,11 @@ async def test_healing_stops_as_soon_as_other_prices_are_in_use(
             await feed.load(nc.jetstream())
         await renew()
 
-    healing._lease.renew = replaced  # type: ignore[method-assign]
+    backfill._lease.renew = replaced  # type: ignore[method-assign]
     with pytest.raises(PricesChanged):
-        await healing.run_once()
+        await backfill.run_once()
     assert (await costs(client, owner))[None, 0] == 4, "two pages were priced, the third was not"
-    assert await healing.run_once() == 4
+    assert await backfill.run_once() == 4
     assert await costs(client, owner) == {(COST, wrong.number): 8, (DOUBLE, wrong.number + 1): 4}
 
 
@@ -389,7 +389,7 @@ async def test_the_daily_update_takes_over_what_nobody_objects_to(bus: Client, n
         # up to date: the prices are as old as this comparison
         (done,) = await run_both(url, days=1)
         assert done.outcome == "unchanged"
-        assert await healing_module.age(js, prices, now=NOW + timedelta(days=1)) == timedelta(0)
+        assert await backfill_module.age(js, prices, now=NOW + timedelta(days=1)) == timedelta(0)
         # a model vanishes: nothing changes until a person agrees
         index.files[WHEEL] = price_wheel.wheel(source)
         (done,) = await run_both(url, days=2)
@@ -403,4 +403,4 @@ async def test_the_daily_update_takes_over_what_nobody_objects_to(bus: Client, n
     assert list(await versions.read(js)) == [1]
     (record,) = await audit.read(js, area="prices")
     assert (record.action, record.subject, record.via) == ("update", accepted.name, "logger")
-    assert await healing_module.age(js, prices, now=NOW + timedelta(days=4)) == timedelta(days=3)
+    assert await backfill_module.age(js, prices, now=NOW + timedelta(days=4)) == timedelta(days=3)

@@ -1,4 +1,4 @@
-"""Prices requests of unknown models, once their model has a price.
+"""Price backfill: prices requests of unknown models once their model has a price.
 
 What waits is read from the rows, so nothing has to be remembered: after a kill, the next pass of any logger goes on
 where the last one stopped. Only requests of unknown cost change; a request with a price never changes by itself.
@@ -30,8 +30,8 @@ from shared.repricing.history import Selection
 log = logging.getLogger(__name__)
 
 EVERY = 30.0  # seconds between two passes
-TASK = "healing"
-NOTE = "healed: the model has a price now"
+TASK = "price_backfill"
+NOTE = "the model has a price now"
 _TURN = 60.0  # seconds
 _PAGE = 2000  # rows in memory at a time, each with its raw usage
 _REST = 20  # times the duration of the query for what waits, at least, between two of them
@@ -63,7 +63,7 @@ class PricesChanged(Exception):
     """Other prices are in use than when the pass began."""
 
 
-class Healing:
+class PriceBackfill:
     """Passes over the requests that wait for a price."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Healing:
         self._tried: dict[tuple[str, str], tuple[str, datetime]] = {}  # without effect: price version, newest request
 
     async def forever(self, *, every: float = EVERY) -> None:
-        """Measure what waits and heal what can be healed, until cancelled.
+        """Measure what waits and price what can be priced, until cancelled.
 
         Whenever prices change, and periodically: events can still arrive that were stored before a switch.
         """
@@ -103,9 +103,9 @@ class Healing:
             except (*clickhouse.Failed, *task_lease.Failed) as error:
                 log.warning("requests without price not examined: %s %s", type(error).__name__, str(error)[:200])
             except LeaseLost as error:
-                log.info("healing goes on elsewhere: %s", error)
+                log.info("another logger continues the price backfill: %s", error)
             except PricesChanged:
-                log.info("healing starts again: the prices have changed")
+                log.info("price backfill starts again: the prices have changed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._prices.changed.wait(), max(every, _REST * self._query_seconds))
 
@@ -120,12 +120,12 @@ class Healing:
         ready = [group for group in ready if group.is_priced(table)]
         if not ready or not await self._lease.take():
             return 0
-        return sum([await self._heal(group, table) for group in ready])
+        return sum([await self._backfill(group, table) for group in ready])
 
     def _is_untried(self, group: Waiting, table: Table) -> bool:
         return self._tried.get((group.provider, group.model)) != (table.version, group.newest_at)
 
-    async def _heal(self, group: Waiting, table: Table) -> int:
+    async def _backfill(self, group: Waiting, table: Table) -> int:
         chosen = Selection(
             since=group.first_at,
             until=group.newest_at + timedelta(milliseconds=1),
@@ -152,7 +152,7 @@ class Healing:
         if not total.changed:
             self._tried[group.provider, group.model] = (table.version, group.newest_at)
             return 0
-        self._metrics.price_healed.inc(total.newly_priced)
+        self._metrics.price_backfilled.inc(total.newly_priced)
         log.info("%s %s: %d requests have a price now, %s USD", group.provider, group.model, total.changed, total.after)
         await _record(self._js, group, table, changed=total.changed, repricing=str(identity))
         return total.changed
@@ -176,5 +176,5 @@ async def _record(js: JetStreamContext, group: Waiting, table: Table, **details:
     actor = audit.Actor(by=f"logger {HOLDER}", via=audit.LOGGER, address="")
     stated = {"price version": table.version, "provider": group.provider}
     stated |= {name: str(value) for name, value in details.items()}
-    if failure := await audit.write(js, actor.record("prices", "heal", group.model, details=stated)):
-        log.warning("healing of %s: %s", group.model, failure)
+    if failure := await audit.write(js, actor.record("prices", "backfill", group.model, details=stated)):
+        log.warning("price backfill of %s: %s", group.model, failure)

@@ -33,7 +33,7 @@ async def put(js: JetStreamContext, limit: Limit, *, is_new: bool = False) -> No
 
     def decide(directory: Accounts) -> Change | None:
         if limit.account not in directory.accounts:
-            raise AccountError(f"there is no account {limit.account!r}; create it first")
+            raise AccountError(f"account {limit.account!r} does not exist; create it first")
         token = limit.scope.token
         if token not in ("", EACH) and not directory.active(limit.account, token):
             raise AccountError(f"account {limit.account!r} has no active token {token!r}")

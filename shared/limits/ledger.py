@@ -1,4 +1,4 @@
-"""What budgets have used, by the stored requests."""
+"""Usage of budgets, from the stored requests."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is used of limits per minute, by the counters of the gateways."""
+"""Usage of limits per minute, from the counters of the gateways."""
 
 import asyncio
 import json

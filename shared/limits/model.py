@@ -23,7 +23,7 @@ MINUTE: Final = "minute"
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Conditions that a request must meet to count; "" is no condition."""
+    """Conditions that a request must meet to count; "" matches every request."""
 
     token: str = ""  # a token's name, or EACH
     requester: str = ""  # a requester, or EACH

@@ -1,4 +1,4 @@
-"""What is used of budgets: published by the logger, read by the gateways.
+"""Usage of budgets: published by the logger, read by the gateways.
 
 Amounts are whole numbers: billionths of a US dollar for costs, otherwise requests or tokens.
 """
@@ -13,7 +13,7 @@ from shared.limits import scopes
 from shared.limits.model import COST, Limit
 
 SPEND_STREAM = "SPEND"
-SPEND_SUBJECT = "metrion.spend."  # + <counter>: Used; + <account>: Booked
+SPEND_SUBJECT = "metrion.spend."  # + <counter>: Used; + <account>: FigureProgress
 QUOTE_SUBJECT = "metrion.limits.quote"  # QuoteRequest → Quote
 HELD_SUBJECT = "metrion.limits.held"  # Held, by each gateway with requests in flight
 
@@ -33,7 +33,7 @@ class Used(msgspec.Struct, frozen=True, array_like=True):
     unpriced: int = 0  # requests without a price, for which an estimate is included
 
 
-class Booked(msgspec.Struct, frozen=True, array_like=True):
+class FigureProgress(msgspec.Struct, frozen=True, array_like=True):
     """How far an account's figures go.
 
     MessagePack under metrion.spend.<account>, published after the figures themselves. All events of the
@@ -81,14 +81,14 @@ class Quote(msgspec.Struct, frozen=True, array_like=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_used = msgspec.msgpack.Decoder(Used).decode
-decode_booked = msgspec.msgpack.Decoder(Booked).decode
+decode_progress = msgspec.msgpack.Decoder(FigureProgress).decode
 decode_held = msgspec.msgpack.Decoder(Held).decode
 decode_quote_request = msgspec.msgpack.Decoder(QuoteRequest).decode
 decode_quote = msgspec.msgpack.Decoder(Quote).decode
 
 
 def limit_id(limit: Limit) -> str:
-    """Return what stands for a limit in `Booked`.
+    """Return what stands for a limit in `FigureProgress`.
 
     It changes with the scope, the period and the time zone: the figures of other days are to be computed first.
     """

@@ -15,7 +15,7 @@ from shared.limits.spend import SPEND_SUBJECT
 
 # Keys behind SPEND_SUBJECT.
 PREFIX = "-tokens."  # + <account>.<hash of the name>: TokenTotals; no account's name begins with -
-MARK = "-totals"  # Booked, published after the totals that it is about
+MARK = "-totals"  # FigureProgress, published after the totals that it is about
 
 
 class Sums(msgspec.Struct, frozen=True, array_like=True):

@@ -1,4 +1,4 @@
-"""What is used of limits and budgets, as the logger publishes it in NATS."""
+"""Usage of limits and budgets, as the logger publishes it in NATS."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

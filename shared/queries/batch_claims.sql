@@ -3,8 +3,8 @@
 SELECT
     claims.* EXCEPT (priority, ingested_at),
     claims.ingested_at <= now64(3) - toIntervalMillisecond(toInt64({settled:Float64} * 1000)) AS settled,
-    booked.version AS version,
-    booked.tokens AS tokens
+    billed.version AS version,
+    billed.tokens AS tokens
 FROM (SELECT * FROM metrion.batches FINAL WHERE batch IN {batches:Array(String)}) AS claims
 LEFT JOIN
 (
@@ -15,5 +15,5 @@ LEFT JOIN
     FROM metrion.response_events AS rows
     WHERE id IN (SELECT id FROM metrion.batches WHERE batch IN {batches:Array(String)})
     GROUP BY id
-) AS booked ON claims.id = booked.id
+) AS billed ON claims.id = billed.id
 ORDER BY account, provider, batch;

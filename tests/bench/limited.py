@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from shared import events, nats_client
 from shared.limits import admin, periods, scopes, spend
 from shared.limits.model import COST, Limit, Scope
-from shared.limits.spend import BILLION, QUOTE_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, Booked, Quote, Used
+from shared.limits.spend import BILLION, QUOTE_SUBJECT, SPEND_STREAM, SPEND_SUBJECT, FigureProgress, Quote, Used
 
 _QUOTE = Quote(BILLION // 20, 150_000, 230, 150, 600, 150, 600)
 _EVERY = 1.0  # seconds between two figures
@@ -56,7 +56,7 @@ async def _publish(nc: Client, budget: Limit) -> None:
         through = (await js.stream_info(events.EVENTS_STREAM)).state.last_seq
         now = datetime.now(UTC)
         used = Used(through, periods.span(budget.period, budget.timezone, now).start, now)
-        booked = Booked(through, now, limits=(spend.limit_id(budget),))
-        for subject, record in ((scopes.counter(budget, ()), used), (budget.account, booked)):
+        recorded = FigureProgress(through, now, limits=(spend.limit_id(budget),))
+        for subject, record in ((scopes.counter(budget, ()), used), (budget.account, recorded)):
             await js.publish(SPEND_SUBJECT + subject, spend.encode(record), stream=SPEND_STREAM)
         await asyncio.sleep(_EVERY)

@@ -1,4 +1,4 @@
-"""Gateways' budgets over a real NATS server, and events that a real logger books."""
+"""Gateways' budgets over a real NATS server, and events that a real logger stores."""
 
 import asyncio
 import contextlib
@@ -48,15 +48,15 @@ async def figure(bus: Client, counter: str) -> Used | None:
         return None
 
 
-async def booked(bus: Client, account: str) -> None:
+async def until_current(bus: Client, account: str) -> None:
     """Wait until the figures of an account include every event that has been published."""
 
-    async def is_booked() -> bool:
+    async def is_current() -> bool:
         last = (await bus.jetstream().stream_info(events.EVENTS_STREAM)).state.last_seq
         message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account)
-        return spend.decode_booked(message.data or b"").through >= last
+        return spend.decode_progress(message.data or b"").through >= last
 
-    await until(is_booked, "figures that include everything")
+    await until(is_current, "figures that include everything")
 
 
 class Gateway:

@@ -33,7 +33,7 @@ from shared.process import run_all
 EXCEEDED = "budget_exceeded"
 WARN_PERCENT = 90
 SCARCE = 100  # requests: a budget with less left is shared out request by request
-_SETTLE_SECONDS = 0.1
+_RELEASE_SECONDS = 0.1
 _DRAIN_SECONDS = 0.05  # between two looks whether anything is still reserved
 _STRICT_SECONDS = 2.0  # for which a request of a strict budget waits for a quote
 _ROLLING_RETRY_SECONDS = 3600  # a rolling budget has no end to wait for
@@ -75,13 +75,13 @@ class Budgets:
     async def follow(self, nc: Client) -> None:
         """Follow the published figures and the other gateways until cancelled."""
         exchange = holds_exchange.follow(nc, self.holds, name=self._name)
-        await run_all(self.figures.follow(nc), exchange, self._settle(), self._reservations.keep_alive())
+        await run_all(self.figures.follow(nc), exchange, self._release_included(), self._reservations.keep_alive())
 
-    async def _settle(self) -> None:
+    async def _release_included(self) -> None:
         while True:
-            for hold in self.holds.settle(self.figures.booked, self.cover):
+            for hold in self.holds.release_included(self.figures.progress, self.cover):
                 self._give_back(hold)
-            await asyncio.sleep(_SETTLE_SECONDS)
+            await asyncio.sleep(_RELEASE_SECONDS)
 
     async def check(self, request: Envelope, body: bytes | None) -> tuple[Hold | None, str]:
         """Return what the request holds from now on, and a warning for its response.

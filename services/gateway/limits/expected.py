@@ -1,4 +1,4 @@
-"""What a request is expected to use of a budget, and at the worst."""
+"""Expected and worst-case use of a budget by a request."""
 
 from typing import Any
 

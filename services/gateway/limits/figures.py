@@ -1,4 +1,4 @@
-"""What budgets have used by the stored requests, as the loggers publish it."""
+"""Usage of budgets by the stored requests, as the loggers publish it."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ class Figures:
     """Mirror of the published figures, and the periods that they are about."""
 
     def __init__(self) -> None:
-        self.booked: dict[str, KnownFigures] = {}  # how far the figures of each account go
+        self.progress: dict[str, KnownFigures] = {}  # how far the figures of each account go
         self._used: dict[str, Used] = {}
         self._known: dict[str, frozenset[str]] = {}  # limits that they include, by account
         self._watch = StreamWatch(SPEND_STREAM, SPEND_SUBJECT, self._put)
@@ -51,13 +51,13 @@ class Figures:
         if value is None:  # also if NATS has lost the stream: what was computed is unknown then
             self._used.pop(key, None)
             self._known.pop(key, None)
-            self.booked.pop(key, None)
+            self.progress.pop(key, None)
         elif "." in key:
             self._used[key] = spend.decode_used(value)
         else:
-            booked = spend.decode_booked(value)
-            self.booked[key] = self.booked.get(key, NEVER).next(booked.through)
-            self._known[key] = frozenset(booked.limits)
+            progress = spend.decode_progress(value)
+            self.progress[key] = self.progress.get(key, NEVER).next(progress.through)
+            self._known[key] = frozenset(progress.limits)
 
     def used(self, limit: Limit, counter: str) -> int:
         """What the stored requests have used of a budget in its present period."""

@@ -99,7 +99,7 @@ class Holds:
         self._foreign: Counter[str] = Counter()  # the sums of others
         # Finished requests by account, in the order of their positions.
         self._unstored: dict[str, deque[Hold]] = {}
-        self._unbooked: dict[str, deque[Hold]] = {}  # stored in NATS
+        self._stored: dict[str, deque[Hold]] = {}  # stored in NATS
 
     def total(self, counter: str) -> int:
         """What is held of a budget, by all gateways."""
@@ -127,8 +127,8 @@ class Holds:
         for counter, units in hold.amounts.items():
             _lower(self.own, counter, units)
 
-    def settle(self, figures: Mapping[str, KnownFigures], is_covered: Callable[[str], bool]) -> list[Hold]:
-        """Release what the figures include.
+    def release_included(self, figures: Mapping[str, KnownFigures], is_covered: Callable[[str], bool]) -> list[Hold]:
+        """Release requests that the figures include; returns what they held.
 
         `figures`: how far they go, by account. `is_covered`: whether an account still has budgets.
         """
@@ -138,11 +138,11 @@ class Holds:
                 hold = waiting.popleft()
                 hold.sequence = sequence
                 hold.stored_at = now
-                _append(self._unbooked, hold)
+                _append(self._stored, hold)
             if not waiting:
                 del self._unstored[account]
         released = []
-        for account, waiting in list(self._unbooked.items()):
+        for account, waiting in list(self._stored.items()):
             heard = figures.get(account, NEVER)
             is_needed = is_covered(account)
             while waiting and (not is_needed or _is_included(waiting[0], heard)):
@@ -150,13 +150,13 @@ class Holds:
                 self.release(hold)
                 released.append(hold)
             if not waiting:
-                del self._unbooked[account]
+                del self._stored[account]
         return released
 
     @property
     def waiting(self) -> int:
         """Number of finished requests that the figures do not include yet."""
-        queues = (*self._unstored.values(), *self._unbooked.values())
+        queues = (*self._unstored.values(), *self._stored.values())
         return sum(hold.requests for waiting in queues for hold in waiting)
 
     def update(self, held: Held) -> None:

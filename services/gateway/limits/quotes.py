@@ -1,4 +1,4 @@
-"""What requests are expected to use, asked of the logger and kept for a minute."""
+"""Expected use of requests: queried from the logger and cached for a minute."""
 
 import asyncio
 import time

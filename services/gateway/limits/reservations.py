@@ -80,7 +80,7 @@ class Reservations:
         return bool(self._own or self._repayments)
 
     async def reserve(self, counter: str, units: int, *, is_needed: bool) -> tuple[int, Used | None]:
-        """Reserve, and return what is reserved in all and the newest figure.
+        """Reserve an amount; returns the total reserved and the newest figure.
 
         Raises Unavailable if NATS is away or slow, and for a while after that unless it `is_needed`.
         """
@@ -204,7 +204,7 @@ class Reservations:
                 if not repayment.until or time.monotonic() < repayment.until:
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
-                log.warning("a reservation was not given back; it expires")
+                log.warning("a reservation was not released; it will expire")
             self._repayments.popleft()
             if repayment.units < 0:
                 self._restored.discard((repayment.counter, repayment.minute))

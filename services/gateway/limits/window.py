@@ -197,7 +197,7 @@ class Window:
             self._leasing = asyncio.ensure_future(self._lease())
 
     async def _lease(self) -> None:
-        """Lease until nobody waits, and tell the counter what it does not know."""
+        """Lease permits until no request waits, and report uncounted ones to the counter."""
         size = self._wanted()
         while size or self._owed:
             owed = self._owed

@@ -1,4 +1,4 @@
-"""Publishes what is used of budgets whenever new rows have been stored.
+"""Publishes the usage of budgets whenever new rows have been stored.
 
 One logger at a time does this, the holder of a lease. Every figure is a total computed from the rows, never an
 increment: redelivered events, corrected prices and deleted rows cannot make it wrong for longer than a pass.
@@ -22,7 +22,7 @@ from services.logger.metrics import Metrics
 from shared import clickhouse, events, streams
 from shared.limits import ledger, periods, spend
 from shared.limits.model import LIMIT_KEY, Limit
-from shared.limits.spend import SPEND_SUBJECT, Booked, Used
+from shared.limits.spend import SPEND_SUBJECT, FigureProgress, Used
 from shared.process import cancel_and_wait
 from shared.stream_watch import StreamWatch
 
@@ -121,11 +121,11 @@ class Publisher:
         touched = accounts if is_full or not accounts else accounts & (self._failed | await self._touched(at))
         self._failed = await self._publish_limits([one for one in limits if one.account in touched], at)
         without = self._without_budgets(accounts) if is_full else set()
-        booked = {}
+        progress = {}
         for account in (touched - self._failed) | without:
             ids = tuple(spend.limit_id(limit) for limit in limits if limit.account == account)
-            booked[SPEND_SUBJECT + account] = spend.encode(Booked(through, at, self._unpriced, ids))
-        await self._figures.write(booked)
+            progress[SPEND_SUBJECT + account] = spend.encode(FigureProgress(through, at, self._unpriced, ids))
+        await self._figures.write(progress)
         if is_full:  # after that: a limit that is set again must not be taken for one of which nothing is used
             await self._empty_deleted()
         self._through = through
@@ -184,7 +184,7 @@ class Publisher:
         await self._empty(published, gone, start=next((used.start for used in found.values()), None))
 
     async def _empty_deleted(self) -> None:
-        """Empty the figures of limits that do not exist any more."""
+        """Empty the figures of limits that no longer exist."""
         for name, published in list(self._figures.published.items()):
             limit = name.removeprefix(SPEND_SUBJECT)
             if limit != name and not limit.startswith("-") and limit not in self._limits:
@@ -233,15 +233,15 @@ def _is_same(published: tuple[int, bytes] | None, used: Used) -> bool:
 
 
 def _has_limits(data: bytes) -> bool:
-    """Whether the figures of an account include a limit; True for what cannot be read and is to be replaced."""
+    """Whether the figures of an account include a limit; True if they cannot be read, so that they are replaced."""
     try:
-        return bool(spend.decode_booked(data).limits)
+        return bool(spend.decode_progress(data).limits)
     except msgspec.MsgspecError:
         return True
 
 
 def _decode_used(data: bytes) -> Used:
-    """Decode a figure; what is none, or of another release, is one that is to be replaced."""
+    """Decode a figure; anything else, or one of another release, counts as one to replace."""
     try:
         return spend.decode_used(data)
     except msgspec.MsgspecError:

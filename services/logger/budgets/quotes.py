@@ -1,4 +1,4 @@
-"""Answers gateways that ask what a request is expected to use."""
+"""Responds to gateways that ask what a request is expected to use."""
 
 import asyncio
 import logging

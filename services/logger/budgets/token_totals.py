@@ -14,7 +14,7 @@ from services.logger.budgets.figures import Figures
 from shared import clickhouse
 from shared.limits import periods, spend, token_totals
 from shared.limits.periods import DAY, MONTH
-from shared.limits.spend import SPEND_SUBJECT, Booked
+from shared.limits.spend import SPEND_SUBJECT, FigureProgress
 from shared.limits.token_totals import Sums, TokenTotals
 
 EVERY_SECONDS = 5.0  # between two passes, at least
@@ -68,7 +68,7 @@ class TokenTotalsPublisher:
         await self._write(found, ttl=month.end + _KEPT - at)
         if is_full:
             await self._empty(found, TokenTotals(day, month.start, Sums(), Sums()))
-        await self._figures.write({SPEND_SUBJECT + token_totals.MARK: spend.encode(Booked(through, at))})
+        await self._figures.write({SPEND_SUBJECT + token_totals.MARK: spend.encode(FigureProgress(through, at))})
         self._through = through
         self._day = day
         self._computed_at = at

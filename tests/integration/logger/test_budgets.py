@@ -24,7 +24,7 @@ from shared.limits.model import LIMIT_KEY, Limit, Scope
 from shared.limits.spend import BILLION, SPEND_STREAM, SPEND_SUBJECT, Used
 from shared.nats_client import connect
 from tests.support import buckets, servers
-from tests.support.budget_line import TOKEN_COST, Gateway, booked, budget, create, figure, gateways, is_quoted
+from tests.support.budget_line import TOKEN_COST, Gateway, budget, create, figure, gateways, is_quoted, until_current
 from tests.support.event_line import (
     Line,
     answer,
@@ -112,7 +112,7 @@ async def test_figures_are_what_the_rows_say_for_every_scope_and_measure(line: L
         await until(lambda: provisioned(bus), "streams")
         sent = traffic(account, 40)
         await ship(bus, [packed(sent)])
-        await booked(bus, account)
+        await until_current(bus, account)
     answers = [event for event in sent if isinstance(event, ResponseEvent)]
     expected = {
         (whole, ()): cost(answers),
@@ -138,7 +138,7 @@ async def test_request_without_a_price_counts_the_configured_amount(line: Line, 
     async with logger(line.settings(unpriced_cost=0.25)):
         await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed([event])])
-        await booked(bus, account)
+        await until_current(bus, account)
     found = await figure(bus, scopes.counter(limit, ()))
     assert found is not None and (found.used, found.unpriced) == (BILLION // 4, 1)
 
@@ -164,7 +164,7 @@ async def test_figures_count_nothing_twice_after_a_logger_was_killed(line: Line,
     await asyncio.to_thread(killed.wait, servers.DEADLINE)
     async with logger(line.settings()):
         await until(lambda: drained(bus), "the redelivery")
-        await booked(bus, account)
+        await until_current(bus, account)
     found = await figure(bus, scopes.counter(limit, ()))
     assert found is not None and found.used == cost([event for event in sent if isinstance(event, ResponseEvent)])
 
@@ -215,7 +215,7 @@ async def test_figures_are_published_although_a_query_takes_longer_than_the_leas
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed(sent)])
-        await booked(bus, account)
+        await until_current(bus, account)
 
 
 async def test_figure_that_somebody_wrote_does_not_cost_the_lease(
@@ -229,7 +229,7 @@ async def test_figure_that_somebody_wrote_does_not_cost_the_lease(
     async with logger(line.settings()):
         await until(lambda: provisioned(bus), "streams")
         await ship(bus, [packed(sent[:4])])
-        await booked(bus, account)
+        await until_current(bus, account)
         await bus.jetstream().publish(SPEND_SUBJECT + scopes.counter(limit, ()), b"no figure")
         await ship(bus, [packed(sent[4:])])
         await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
@@ -251,7 +251,7 @@ async def test_pass_writes_nothing_for_accounts_without_new_rows(
         before = await published()
         for epoch in (1, 2):
             await ship(bus, [packed(traffic(account, 3, epoch=epoch))])
-            await booked(bus, account)
+            await until_current(bus, account)
         assert await published() == before
 
 
@@ -284,14 +284,14 @@ async def test_limit_that_cannot_be_computed_stops_no_other(
         await equals(bus, limit, cost([event for event in sent if isinstance(event, ResponseEvent)]))
         amount = cost([event for event in others if isinstance(event, ResponseEvent)])
         await equals(bus, light, amount)
-        await booked(bus, account)
+        await until_current(bus, account)
         with pytest.raises(NotFoundError):
             await figured(bus, failing)
         is_failing = False
         await equals(bus, heavy, amount)
-        await booked(bus, failing)
+        await until_current(bus, failing)
     message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + failing)
-    assert {*spend.decode_booked(message.data or b"").limits} == {spend.limit_id(heavy), spend.limit_id(light)}
+    assert {*spend.decode_progress(message.data or b"").limits} == {spend.limit_id(heavy), spend.limit_id(light)}
 
 
 async def test_figures_of_erased_requesters_and_deleted_limits_disappear(
@@ -331,7 +331,7 @@ async def test_figures_of_erased_requesters_and_deleted_limits_disappear(
 
         async def is_forgotten() -> bool:
             message = await bus.jetstream().get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account)
-            return not spend.decode_booked(message.data or b"").limits
+            return not spend.decode_progress(message.data or b"").limits
 
         await until(is_forgotten, "that no budget is known: the same one, set again, is computed first")
 
@@ -347,9 +347,9 @@ async def test_second_logger_takes_over_when_the_first_stops(
         await until(lambda: provisioned(bus), "streams")
         async with logger(line.settings()):
             await ship(bus, [packed(first_half)])
-            await booked(bus, account)
+            await until_current(bus, account)
         await ship(bus, [packed(second_half)])
-        await booked(bus, account)
+        await until_current(bus, account)
     found = await figure(bus, scopes.counter(limit, ()))
     answers = [event for event in first_half + second_half if isinstance(event, ResponseEvent)]
     assert found is not None and found.used == cost(answers)

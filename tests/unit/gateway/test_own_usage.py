@@ -8,7 +8,7 @@ from services.gateway.request.throttle import Throttle
 from shared.accounts_model import Token
 from shared.limits import scopes, spend, token_totals
 from shared.limits.model import Limit, Scope
-from shared.limits.spend import Booked
+from shared.limits.spend import FigureProgress
 from shared.limits.token_totals import Sums, TokenTotals
 from tests.support.rate_limits import limit, request
 
@@ -19,7 +19,7 @@ APP = Token("acme", "app", NOW)
 
 
 def published(at: datetime, totals: TokenTotals | None = None) -> dict[str, bytes]:
-    found = {token_totals.MARK: spend.encode(Booked(7, at))}
+    found = {token_totals.MARK: spend.encode(FigureProgress(7, at))}
     if totals is not None:
         found[token_totals.key("acme", "app")] = token_totals.encode(totals)
     return found
@@ -56,7 +56,7 @@ def test_unknown_figures_are_null_with_a_reason() -> None:
     assert found.unknown_because == "no logger has published figures since 2026-11-28T23:00Z"
     found = own_usage.usage(published(MONTH - timedelta(hours=1)), APP, now=NOW)
     assert (found.today, found.month) == (None, None)
-    odd = published(NOW) | {token_totals.key("acme", "app"): spend.encode(Booked(7, NOW))}
+    odd = published(NOW) | {token_totals.key("acme", "app"): spend.encode(FigureProgress(7, NOW))}
     found = own_usage.usage(odd, APP, now=NOW)
     assert (found.today, found.month) == (None, None) and found.unknown_because is not None
 

@@ -12,7 +12,7 @@ from services.logger.rows import BeatRow, RequestRow
 from shared.alerts import built_in
 from shared.alerts.model import SYSTEM, AlertRule
 from shared.limits.model import LIMIT_KEY, Limit
-from shared.limits.spend import SPEND_SUBJECT, Booked, encode
+from shared.limits.spend import SPEND_SUBJECT, FigureProgress, encode
 from shared.nats_client import connect
 from tests.support import alert_line as line
 from tests.support import event_line as lines
@@ -161,6 +161,6 @@ async def test_figures_of_budgets_that_are_late_are_seen(
         return await value(engine, "drift", now) == 3600
 
     await lines.until(is_never_computed, "the budget")
-    await js.publish(SPEND_SUBJECT + account, encode(Booked(1, now - timedelta(seconds=30))))
+    await js.publish(SPEND_SUBJECT + account, encode(FigureProgress(1, now - timedelta(seconds=30))))
     await admin.close()
     assert await value(engine, "drift", now) == 30

@@ -13,7 +13,7 @@ from services.gateway.limits.budgets import Budgets
 from services.gateway.request.errors import Refusal
 from shared.limits import spend
 from shared.limits.model import Limit, Scope
-from shared.limits.spend import Booked, Held, Quote
+from shared.limits.spend import FigureProgress, Held, Quote
 from tests.support.gateway_app import NoEvents
 from tests.support.rate_limits import Limits, request
 
@@ -85,9 +85,9 @@ async def test_strict_budget_waits_until_what_was_spent_before_it_is_known(monke
             await made.check(request(), body)
         return caught.value.status, caught.value.retry_after
 
-    def books(*limits: Limit) -> None:
+    def publish_figures(*limits: Limit) -> None:
         ids = tuple(spend.limit_id(limit) for limit in limits)
-        made.figures._put("acme", spend.encode(Booked(1, datetime.now(UTC), 0, ids)))
+        made.figures._put("acme", spend.encode(FigureProgress(1, datetime.now(UTC), 0, ids)))
 
     reserved: list[int] = []
 
@@ -97,15 +97,15 @@ async def test_strict_budget_waits_until_what_was_spent_before_it_is_known(monke
 
     monkeypatch.setattr(made._reservations, "reserve", reserve)
     assert await refusal() == (503, 5), "no logger has said anything"
-    books(budget("1", mode="strict", scope=Scope(requester="ann")))
+    publish_figures(budget("1", mode="strict", scope=Scope(requester="ann")))
     assert await refusal() == (503, 5), "it had another scope"
-    books(budget("1", mode="strict", timezone="Asia/Tokyo"))
+    publish_figures(budget("1", mode="strict", timezone="Asia/Tokyo"))
     assert await refusal() == (503, 5), "its days began elsewhere"
-    books(strict)
+    publish_figures(strict)
     made.figures._put("acme", None)
     assert await refusal() == (503, 5), "NATS has lost the figures"
     assert not reserved
-    books(budget("2", "another"), budget("3"))
+    publish_figures(budget("2", "another"), budget("3"))
     hold, _ = await made.check(request(), body)
     assert hold is not None and list(hold.reserved.values()) == reserved
 

@@ -39,9 +39,9 @@ def covered(_: str) -> bool:
     return True
 
 
-def settle(holds: Holds, **through: int) -> list[Hold]:
+def release(holds: Holds, **through: int) -> list[Hold]:
     """Settle by figures that go so far, by account."""
-    return holds.settle({account: KnownFigures(number) for account, number in through.items()}, covered)
+    return holds.release_included({account: KnownFigures(number) for account, number in through.items()}, covered)
 
 
 def test_hold_counts_until_its_event_is_stored_and_included() -> None:
@@ -52,11 +52,11 @@ def test_hold_counts_until_its_event_is_stored_and_included() -> None:
     assert (holds.total("a"), holds.total("b"), holds.cost) == (5, 7, 5)
     events.at = (1, 100)
     holds.finish(hold)
-    assert settle(holds, acme=10) == []  # the figures are of before
+    assert release(holds, acme=10) == []  # the figures are of before
     events.up_to, events.sequence = (1, 100), 11
-    assert settle(holds, acme=10) == []
+    assert release(holds, acme=10) == []
     assert (holds.total("a"), holds.waiting) == (5, 1)
-    assert settle(holds, acme=11) == [hold]
+    assert release(holds, acme=11) == [hold]
     assert (holds.total("a"), holds.total("b"), holds.cost, holds.waiting, dict(holds.own)) == (0, 0, 0, 0, {})
 
 
@@ -66,7 +66,7 @@ def test_figures_of_another_account_release_nothing() -> None:
     holds.add(hold := Hold("acme", {"a": 5}))
     holds.finish(hold)
     events.up_to, events.sequence = (1, 0), 3
-    assert settle(holds, other=99) == []
+    assert release(holds, other=99) == []
     assert holds.total("a") == 5
 
 
@@ -84,10 +84,10 @@ def test_hold_is_given_up_when_regular_figures_do_not_include_it(clock: Clock) -
     holds.finish(hold)
     figures = NEVER
     for _ in range(3):
-        assert holds.settle({"acme": figures}, covered) == []
+        assert holds.release_included({"acme": figures}, covered) == []
         figures = figures.next(3)
         clock.advance(60)
-    assert holds.settle({"acme": figures.next(4)}, covered) == [hold]
+    assert holds.release_included({"acme": figures.next(4)}, covered) == [hold]
 
 
 def test_hold_is_kept_while_the_logger_is_away_and_while_it_catches_up(clock: Clock) -> None:
@@ -97,14 +97,14 @@ def test_hold_is_kept_while_the_logger_is_away_and_while_it_catches_up(clock: Cl
     figures = NEVER.next(2)
     holds.add(hold := Hold("acme", {"a": 5}))
     holds.finish(hold)
-    assert holds.settle({"acme": figures}, covered) == []
+    assert holds.release_included({"acme": figures}, covered) == []
     clock.advance(10_000)
-    assert holds.settle({"acme": figures}, covered) == []
+    assert holds.release_included({"acme": figures}, covered) == []
     for through in (3, 500):
         figures = figures.next(through)
-        assert holds.settle({"acme": figures}, covered) == []
+        assert holds.release_included({"acme": figures}, covered) == []
         clock.advance(10)
-    assert holds.settle({"acme": figures.next(900)}, covered) == [hold]
+    assert holds.release_included({"acme": figures.next(900)}, covered) == [hold]
 
 
 def test_hold_of_an_account_without_budgets_is_released() -> None:
@@ -114,7 +114,7 @@ def test_hold_of_an_account_without_budgets_is_released() -> None:
     holds = Holds(events)
     holds.add(hold := Hold("acme", {"a": 5}))
     holds.finish(hold)
-    assert holds.settle({}, lambda account: account != "acme") == [hold]
+    assert holds.release_included({}, lambda account: account != "acme") == [hold]
     assert dict(holds.own) == {}
 
 
@@ -129,10 +129,10 @@ def test_a_long_absence_of_the_logger_does_not_fill_memory(monkeypatch: pytest.M
         holds.finish(hold)
     assert (len(holds._unstored["acme"]), holds.waiting, holds.total("a"), holds.cost) == (4, 20, 100, 100)
     events.up_to, events.sequence = (1, 19), 30
-    assert settle(holds, acme=30) != []
+    assert release(holds, acme=30) != []
     assert (holds.total("a"), holds.total("each4"), holds.waiting) == (85, 1, 17)  # the last of them is not stored
     events.up_to = (1, 20)
-    (last,) = settle(holds, acme=30)
+    (last,) = release(holds, acme=30)
     assert (last.reserved, holds.cost, holds.waiting, dict(holds.own)) == ({"b": 17}, 0, 0, {})
 
 

@@ -95,4 +95,4 @@ def _statements(user: str) -> Iterable[str]:
 
 
 def _profile(user: str) -> str:
-    return "reading" if user in clickhouse.READERS else "booking" if user == "logger" else "default"
+    return "reading" if user in clickhouse.READERS else "inserting" if user == "logger" else "default"

@@ -139,7 +139,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the options, print the table, exit 1 when the books or the bytes are wrong: never for the speed."""
+    """Read the options, print the table, exit 1 when stored rows or bytes are wrong: never for the speed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and requests")
     parser.add_argument("--cache", action="store_true", help="only the cache")

@@ -92,48 +92,48 @@ class Clock(NamedTuple):
 
 async def questions(url: str, clock: Clock) -> dict[str, dict[str, dict[str, float]]]:
     """Each question of the dashboard by the rollup and by the requests."""
-    books, found = QueryRunner(url, seconds=60), dict[str, dict[str, dict[str, float]]]()
+    runner, found = QueryRunner(url, seconds=60), dict[str, dict[str, dict[str, float]]]()
     for source in ("rollup", "requests"):
         for name, question in (await of_pages(url, rollup=source == "rollup")).items():
-            found.setdefault(name, {})[source] = await clock.median(functools.partial(_answered, books, question))
-    await books.close()
+            found.setdefault(name, {})[source] = await clock.median(functools.partial(_answered, runner, question))
+    await runner.close()
     return {name: both for name, both in found.items() if len(both) == 2}
 
 
 async def ready_queries(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     """Each of them by the requests, as they are for people."""
-    books = QueryRunner(url, seconds=300)
-    found = {one.name: await clock.median(functools.partial(_answered, books, one), repeats=2) for one in ready()}
-    await books.close()
+    runner = QueryRunner(url, seconds=300)
+    found = {one.name: await clock.median(functools.partial(_answered, runner, one), repeats=2) for one in ready()}
+    await runner.close()
     return found
 
 
-async def _answered(books: QueryRunner, question: Query) -> None:
-    asked = await books.run(question)
+async def _answered(runner: QueryRunner, question: Query) -> None:
+    asked = await runner.run(question)
     assert not asked.failure, (question.name, asked.failure)
 
 
 async def pages(url: str, clock: Clock) -> dict[str, dict[str, float]]:
     """A page of the dashboard's logs so many days back, and one that a rare filter makes look far."""
-    now, books = datetime.now(UTC), QueryRunner(url, seconds=60)
-    everybody = await _known(books, {}, now)
-    rare = await _known(books, {"requester": "user900", "status": "429"}, now)
+    now, runner = datetime.now(UTC), QueryRunner(url, seconds=60)
+    everybody = await _known(runner, {}, now)
+    rare = await _known(runner, {"requester": "user900", "status": "429"}, now)
     found = {}
     for days in DEPTHS:
         after = Key(now - timedelta(days=days), uuid.UUID(int=0))
         found[f"{days} days back"] = await clock.median(
-            functools.partial(log_pages.older, books, everybody, after, seconds=60)
+            functools.partial(log_pages.older, runner, everybody, after, seconds=60)
         )
     found["a rare requester's 429s"] = await clock.median(
-        functools.partial(log_pages.older, books, rare, None, seconds=60)
+        functools.partial(log_pages.older, runner, rare, None, seconds=60)
     )
-    await books.close()
+    await runner.close()
     return found
 
 
-async def _known(books: QueryRunner, filters: dict[str, str], now: datetime) -> View:
+async def _known(runner: QueryRunner, filters: dict[str, str], now: datetime) -> View:
     shown = page_params.parse("/logs", {"period": "30d", "account": "acme", **filters}, now=now)
-    return msgspec.structs.replace(shown, touched=(await books.run(Query("dashboard_settled", {}))).row["touched"])
+    return msgspec.structs.replace(shown, touched=(await runner.run(Query("dashboard_settled", {}))).row["touched"])
 
 
 async def freshness(client: AsyncClient, nats: servers.NatsServer, url: str, *, answers: int = 20) -> dict[str, float]:

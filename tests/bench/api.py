@@ -52,7 +52,7 @@ async def client_of(nats: servers.NatsServer, url: str) -> AsyncIterator[ApiClie
     admin = await nats_client.connect(nats.url("admin"), service="admin")
     key = await api_keys.create(admin.jetstream(), name="bench", role=api_keys.READ)
     await admin.close()
-    async with dashboard_app.desk(nats.url("dashboard"), url, api_requests_per_minute=1_000_000) as made:
+    async with dashboard_app.running_dashboard(nats.url("dashboard"), url, api_requests_per_minute=1_000_000) as made:
         await made.until_known(key)
         yield ApiClient(made, key)
 

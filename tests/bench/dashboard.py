@@ -49,7 +49,7 @@ async def signed_in(nats: servers.NatsServer, url: str) -> AsyncIterator[Browser
         admin.jetstream(), name="admin", role=dashboard_users.ADMIN, account="", password=dashboard_app.CHEAP
     )
     await admin.close()
-    async with dashboard_app.desk(nats.url("dashboard"), url) as made:
+    async with dashboard_app.running_dashboard(nats.url("dashboard"), url) as made:
         yield await made.browser("admin")
 
 

@@ -38,17 +38,17 @@ class Listening(QueryRunner):
 
 async def of_pages(url: str, *, rollup: bool = True) -> dict[str, Query]:
     """What the pages ask of 30 days of all accounts; without the rollup, of the requests alone."""
-    books = Listening(url)
+    runner = Listening(url)
     nats = NatsConnection()
     door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
-    async with TestClient(TestServer(application(AppContext(runner=books), door))) as client:
+    async with TestClient(TestServer(application(AppContext(runner=runner), door))) as client:
         for page in PAGES:
             patched: dict[str, Any] = {name: getattr(source_sql, name) if rollup else _requests for name in _SOURCES}
             with mock.patch.multiple(source_sql, **patched):
                 answer = await client.get(page, params={"period": "30d", "tz": ZONE})
                 assert answer.status == 200, await answer.text()
-    await books.close()
-    return {name: query for name, query in books.asked.items() if query.name not in _LOGS}
+    await runner.close()
+    return {name: query for name, query in runner.asked.items() if query.name not in _LOGS}
 
 
 _SOURCES = ("totals", "requesters", "latency", "faults", "by_quarters")

@@ -40,8 +40,8 @@ class Stage:
         """Run it on the dashboard's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(servers.DEADLINE)
 
-    def book(self, *rows: ResponseRow) -> None:
-        """Requests reach the books now."""
+    def insert(self, *rows: ResponseRow) -> None:
+        """Store requests in ClickHouse now."""
         self.do(_store(self._books_url, rows))
 
     def request(self, **changes: Any) -> ResponseRow:
@@ -51,7 +51,7 @@ class Stage:
 
 @contextlib.contextmanager
 def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
-    """A furnished dashboard, stopped at the end."""
+    """A running dashboard with sample data, stopped at the end."""
     patch = pytest.MonkeyPatch()
     patience.wait_long(patch)
     ready: Any = None
@@ -61,7 +61,7 @@ def stage(nats: Any, clickhouse_url: str, reader_url: str) -> Iterator[Stage]:
         nonlocal ready
         await dashboard_app.create_accounts(nats)
         known = await _furnish(clickhouse_url)
-        async with dashboard_app.desk(nats.url("dashboard"), reader_url, currency_rates=RATES) as made:
+        async with dashboard_app.running_dashboard(nats.url("dashboard"), reader_url, currency_rates=RATES) as made:
             ready = Stage(made.url, clickhouse_url, asyncio.get_running_loop(), known)
             opened.set()
             await asyncio.to_thread(over.wait)

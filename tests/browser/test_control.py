@@ -113,7 +113,7 @@ def test_integrate_page_shows_the_first_request_without_a_reload(open_page: Open
     assert page.locator(".snippets pre").count() == 3
     assert all(token in text for text in page.locator(".snippets pre").all_text_contents())
     expect(page.locator("[data-status]")).to_contain_text("Waiting for the first request")
-    stage.book(stage.request(token="first-app", model="claude-haiku-4-5", provider="anthropic"))
+    stage.insert(stage.request(token="first-app", model="claude-haiku-4-5", provider="anthropic"))
     expect(page.locator("[data-status]")).to_contain_text("received: claude-haiku-4-5, status 200", timeout=SOON)
     expect(page.locator("[data-watch]")).to_have_attribute("data-state", "on")
 

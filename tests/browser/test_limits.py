@@ -65,7 +65,7 @@ def limits(stage: Stage, nats: Any) -> Iterator[None]:
                 await limit_admin.delete(admin.jetstream(), account=one.account, name=one.name)
 
     stage.do(put())
-    stage.book(
+    stage.insert(
         *(stage.request(status=429, error_type="budget_exceeded", cost=Decimal(0), cost_reason="refused", requester=name)
           for name in ("bob", "bob", LONG))
     )  # fmt: skip

@@ -126,7 +126,7 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
     page = open_page("/logs?period=month", hurried=True)  # earlier requests leave a period of hours meanwhile
     before = _requests(page)
     row = stage.request(requester="tail-1", model="gpt-4o")
-    stage.book(row)
+    stage.insert(row)
     arrived(page, row)
     assert listed(page)[0] == row.id
     expect(page.locator("#sums b").first).to_have_text(f"{before + 1:,}", timeout=SOON)
@@ -134,7 +134,7 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
     assert sum(value or 0 for _, _, values in data["series"] for value in values) == before + 1
     page.click("#live")
     second = stage.request(requester="tail-2")
-    stage.book(second)
+    stage.insert(second)
     newer = page.locator(".newer")
     expect(newer).to_have_text("1 new request", timeout=SOON)
     assert page.locator(f"#r{second.id}").count() == 0
@@ -146,7 +146,7 @@ def test_new_requests_come_into_the_list_and_the_histogram_by_themselves(open_pa
     page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
     place = page.locator("#log tbody tr").last.bounding_box()
     third = stage.request(requester="tail-3")
-    stage.book(third)
+    stage.insert(third)
     expect(newer).to_have_text("1 new request", timeout=SOON)
     assert page.locator("#log tbody tr").last.bounding_box() == place
     newer.click()
@@ -158,7 +158,7 @@ def test_rows_in_flight_are_discarded_when_live_is_switched_off(open_page: Open,
     waiting: list[Route] = []
     page.route(re.compile("[?&]arrived="), lambda route: waiting.append(route))  # first: a poll may come at any time
     row = stage.request(requester="on-its-way")
-    stage.book(row)
+    stage.insert(row)
     deadline = time.monotonic() + SOON / 1000
     while not waiting and time.monotonic() < deadline:
         page.wait_for_timeout(100)
@@ -184,7 +184,7 @@ def test_list_does_not_change_while_a_request_is_open(open_page: Open, stage: St
     expect(page.locator("#drawer")).to_be_visible()
     before = listed(page)
     row = stage.request(requester="while-reading")
-    stage.book(row)
+    stage.insert(row)
     page.wait_for_timeout(1000)
     assert listed(page) == before and page.locator("#drawer").is_visible()
     page.keyboard.press("Escape")
@@ -209,7 +209,7 @@ def test_page_in_use_is_redrawn_only_afterwards(open_page: Open, stage: Stage, b
         expect(page.locator("#drawer")).to_be_visible()
     else:
         page.locator("#tile-cost h2").select_text()
-    stage.book(stage.request(requester=f"busy-{busy}", status=500, error_type="server_error"))
+    stage.insert(stage.request(requester=f"busy-{busy}", status=500, error_type="server_error"))
     page.wait_for_timeout(1500)
     assert page.evaluate(SAME)
     if busy == "panel":
@@ -225,7 +225,7 @@ def test_refresh_in_flight_is_not_applied_once_the_page_is_in_use(open_page: Ope
     page = _marked(open_page("/?period=24h", hurried=True))
     held: list[Route] = []
     page.route("**/?period=24h", lambda route: held.append(route), times=1)
-    stage.book(stage.request(requester="meanwhile"))
+    stage.insert(stage.request(requester="meanwhile"))
     _wait(page, lambda: bool(held))
     page.locator("#cost .box").hover()
     with page.expect_response("**/?period=24h"):
@@ -242,7 +242,7 @@ def test_page_refresh_keeps_the_focus_on_a_clicked_legend_entry(open_page: Open,
     name = toggle.get_attribute("data-s")
     toggle.click()
     page.mouse.move(5, 5)
-    stage.book(stage.request(requester="beside-a-focus"))
+    stage.insert(stage.request(requester="beside-a-focus"))
     page.wait_for_function(OTHER, timeout=SOON)
     focused = "() => [document.activeElement.dataset.s, document.activeElement.closest('figure').id]"
     assert page.evaluate(focused) == [name, "cost"]
@@ -250,7 +250,7 @@ def test_page_refresh_keeps_the_focus_on_a_clicked_legend_entry(open_page: Open,
 
 
 def _marked(page: Page) -> Page:
-    """A page that knows what state the books are in; SAME and OTHER tell whether it was drawn anew since."""
+    """A page that has polled the version of the data; SAME and OTHER tell whether it was drawn anew since."""
     page.evaluate("() => { globalThis.mark = document.querySelector('#body'); }")
     asked: list[str] = []
     page.on("response", lambda response: asked.append(response.url) if response.url.endswith("/poll") else None)

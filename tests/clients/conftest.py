@@ -10,5 +10,5 @@ from tests.support.system import System, system
 @pytest.fixture(scope="module")
 def metrion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A running system with default settings."""
-    with system(tmp_path_factory.mktemp("metrion"), estimate="false") as found:  # what was said is what is booked
+    with system(tmp_path_factory.mktemp("metrion"), estimate="false") as found:  # what was said is what is recorded
         yield found

@@ -15,7 +15,7 @@ def row_of(metrion: System, road: Road) -> dict[str, Any]:
 
 
 def usage_of(row: dict[str, Any]) -> tuple[int, int] | None:
-    """Input and output as booked; None when the provider said nothing of them."""
+    """Input and output as recorded; None when the provider said nothing of them."""
     return None if row["usage_source"] == "absent" else (row["input_tokens"], row["output_tokens"])
 
 

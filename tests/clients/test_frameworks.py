@@ -1,4 +1,4 @@
-"""LangChain, LiteLLM and Pydantic AI with two changed values, base URL and key: the same results, and each call booked."""
+"""LangChain, LiteLLM and Pydantic AI with two changed values, base URL and key: the same results, and each call recorded."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from tests.clients.expected_rows import (
     MINI_TOOLS,
     SONNET,
     SONNET_STREAM,
-    Booked,
-    booked,
+    Recorded,
+    recorded,
 )
 from tests.clients.programs import Way, run
 from tests.support.system import System
@@ -36,7 +36,7 @@ AGENTS = {  # they call the tool and go on to an answer, and always stream from 
 STREAMED = (MINI_STREAM, SONNET_STREAM, HAIKU_TOOLS_STREAM)
 
 
-class Books:
+class StoredRows:
     """Rows by when they came: these clients say nothing of who they are."""
 
     def __init__(self, metrion: System) -> None:
@@ -59,25 +59,25 @@ def both(metrion: System, program: str, call: str) -> list[Any]:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_call_gives_the_same_result_and_is_recorded_exactly(metrion: System, program: str, call: str) -> None:
-    books = Books(metrion)
+    rows = StoredRows(metrion)
     direct, through = both(metrion, program, call)
     assert through == direct
     assert through["result"]
-    expected: list[Booked] = (AGENTS if "pydantic" in program else {}).get(call, CALLS[call])
-    found = books.since(len(expected))
-    assert [booked(row) for row in found] == expected
+    expected: list[Recorded] = (AGENTS if "pydantic" in program else {}).get(call, CALLS[call])
+    found = rows.since(len(expected))
+    assert [recorded(row) for row in found] == expected
     for row in found:
         assert (row["outcome"], row["usage_source"], row["requester"]) == ("complete", "reported", "")
-        assert row["stream"] is (booked(row) in STREAMED)
+        assert row["stream"] is (recorded(row) in STREAMED)
 
 
 @pytest.mark.parametrize("provider", PATHS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_an_error_is_of_the_same_class_and_is_recorded(metrion: System, program: str, provider: str) -> None:
-    books = Books(metrion)
+    rows = StoredRows(metrion)
     direct, through = both(metrion, program, f"{provider} error")
     assert through == direct
     assert "Error" in through["error"]["name"]
-    (row,) = books.since(1)
+    (row,) = rows.since(1)
     assert row["status"] == through["error"]["status"]
     assert row["error_message"]

@@ -1,4 +1,4 @@
-"""The npm packages must not notice Metrion: same objects, same errors, same retries; and each call is booked exactly."""
+"""The npm packages must not notice Metrion: same objects, same errors, same retries; and each call is recorded exactly."""
 
 import time
 from decimal import Decimal
@@ -20,8 +20,8 @@ from tests.clients.expected_rows import (
     SONNET_STREAM,
     TERRA,
     TERRA_STREAM,
-    Booked,
-    booked,
+    Recorded,
+    recorded,
     rows,
 )
 from tests.clients.programs import Way, run
@@ -39,7 +39,7 @@ PATHS = {
 }
 
 
-CALLS: dict[tuple[str, str], list[Booked]] = {
+CALLS: dict[tuple[str, str], list[Recorded]] = {
     ("openai.mjs", "chat"): [MINI],
     ("openai.mjs", "chat stream"): [MINI_STREAM],
     ("openai.mjs", "chat stream with usage"): [MINI_STREAM],
@@ -95,7 +95,7 @@ def test_a_call_gives_the_same_result_and_is_recorded_exactly(metrion: System, p
     assert found == wanted
     assert found["result"]
     for row, expected in zip(rows(metrion, through, len(CALLS[program, call])), CALLS[program, call], strict=True):
-        assert booked(row) == expected
+        assert recorded(row) == expected
         assert row["outcome"] == "complete"
         assert (row["account"], row["token"], row["usage_source"]) == ("default", "test", "reported")
         assert row["stream"] is ("stream" in call)
@@ -138,7 +138,7 @@ def test_client_retries_a_refused_request_after_the_stated_delay(metrion: System
     ids=["openai", "anthropic"],
 )
 def test_a_client_that_leaves_mid_stream_is_recorded_to_the_last_token(
-    metrion: System, program: str, expected: Booked
+    metrion: System, program: str, expected: Recorded
 ) -> None:
     direct, through = ways(metrion, program, "abort", **{HELD: program})
     wanted, found = run(program, "abort", direct, through)
@@ -154,7 +154,7 @@ def test_a_client_that_leaves_mid_stream_is_recorded_to_the_last_token(
     metrion.provider.allowed[program] += 1000
     (row,) = rows(metrion, through, 1)
     assert (row["outcome"], row["usage_source"]) == ("client_closed", "drained")
-    assert booked(row) == expected
+    assert recorded(row) == expected
 
 
 @pytest.mark.parametrize("program", ["openai.mjs", "anthropic.mjs"])

@@ -1,4 +1,4 @@
-"""Any part may be killed under load: what a client has an answer to is booked exactly once, to the cent."""
+"""Any part may be killed under load: what a client has an answer to is recorded exactly once, to the cent."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every secret is replaced while clients keep asking: no request fails, and each is booked once."""
+"""Every secret is replaced while clients keep asking: no request fails, and each is recorded once."""
 
 import contextlib
 import json
@@ -146,7 +146,7 @@ def test_every_secret_is_replaced_under_load_without_a_failed_request(tmp_path: 
         assert clients.failed == [] and len(clients.answered) > 180
         assert len(set(clients.answered)) == len(clients.answered)
         rows = metrion.wait_for_rows(len(clients.answered), "endpoint LIKE 'POST%'")
-        assert sorted(row["id"] for row in rows) == sorted(clients.answered), "each is booked, and once"
+        assert sorted(row["id"] for row in rows) == sorted(clients.answered), "each is recorded, and once"
         assert {(row["outcome"], row["status"], row["usage_source"]) for row in rows} == {("complete", 200, "reported")}
         assert {row["token"] for row in rows} == {"test", "second"}
         sent = "".join(str(one.headers) for one in metrion.provider.requests[stored_from:])
@@ -167,7 +167,7 @@ def _used(metrion: System, provider: str, key: str) -> bool:
 
 
 def _admitted(metrion: System, token: str) -> bool:
-    """Whether a token opens the door; looking at models is booked, but is no POST."""
+    """Whether a token opens the door; looking at models is recorded, but is no POST."""
     request = urllib.request.Request(f"{metrion.url}/openai/v1/models", headers={"Authorization": f"Bearer {token}"})
     try:
         with urllib.request.urlopen(request, timeout=servers.DEADLINE):

@@ -1,4 +1,4 @@
-"""The providers' own SDKs must not notice Metrion: same objects, same exceptions; and each call is booked."""
+"""The providers' own SDKs must not notice Metrion: same objects, same exceptions; and each call is recorded."""
 
 from decimal import Decimal
 

@@ -32,8 +32,8 @@ def metrion(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 async def everything(metrion: System) -> int:
-    """Send secrets through every path; how many of the requests are booked."""
-    booked = 0
+    """Send secrets through every path; how many of the requests are recorded."""
+    recorded = 0
     paths: list[tuple[str, dict[str, Any]]] = [
         ("/openai/v1/chat/completions", {}),
         ("/openai/v1/chat/completions", {"stream": True}),
@@ -69,7 +69,7 @@ async def everything(metrion: System) -> int:
                     both = headers | {"x-metrion-token": TOKEN}
                     await post(path, {"model": model, **extra}, both, query)
                     await post(path, {"model": model, **extra}, put(BAD_TOKEN)[0], put(BAD_TOKEN)[1])
-                    booked += 2
+                    recorded += 2
         bearer = {"Authorization": f"Bearer {OWN['bearer']}", "x-metrion-token": TOKEN}
         misplaced = {
             "x-metrion-user": f"me {OWN['bearer']} {TOKEN}",
@@ -83,7 +83,7 @@ async def everything(metrion: System) -> int:
         await post("/gemini/v1beta/models/x:generateContent", b"{broken", {}, f"?key={TOKEN}")
         await post("/openai/v1/chat/completions", {"model": "x"}, bearer | {"x-metrion-cache": TOKEN})
         await post("/nowhere", {"model": TOKEN}, bearer)
-    return booked + 5
+    return recorded + 5
 
 
 async def events(metrion: System) -> list[bytes]:
@@ -107,15 +107,15 @@ def assert_clean(data: bytes | str, where: str) -> None:
 
 
 def test_no_credential_appears_in_rows_logs_or_files(metrion: System) -> None:
-    booked = asyncio.run(everything(metrion))
-    rows = metrion.wait_for_rows(booked)
+    recorded = asyncio.run(everything(metrion))
+    rows = metrion.wait_for_rows(recorded)
     assert any("[redacted]" in row["error_message"] for row in rows)
     assert any("[redacted]" in row["requester"] for row in rows)
     assert_clean(json.dumps(rows), "rows")
     for table in ("request_events", "response_events", "gateways"):
         assert_clean(metrion.clickhouse.query(f"SELECT * FROM metrion.{table} FORMAT JSONEachRow"), table)
     found = asyncio.run(events(metrion))
-    assert len(found) >= booked
+    assert len(found) >= recorded
     assert_clean(b"\n".join(found), "events")
     for service in (metrion.gateway, metrion.logger, metrion.cache):
         log = service.log.read_text()
@@ -126,8 +126,8 @@ def test_no_credential_appears_in_rows_logs_or_files(metrion: System) -> None:
         service.environment |= {"METRION_LOG_FORMAT": "json", "METRION_LOG_LEVEL": "DEBUG"}
         service.log = service.log.with_suffix(".json")
         service.start()
-    booked += asyncio.run(everything(metrion))
-    metrion.wait_for_rows(booked)
+    recorded += asyncio.run(everything(metrion))
+    metrion.wait_for_rows(recorded)
     for service in (metrion.gateway, metrion.logger, metrion.cache):
         lines = service.log.read_text().splitlines()
         assert_clean("\n".join(lines), f"log of the {service.name} in JSON")

@@ -1,4 +1,4 @@
-"""The official SDKs over WebSockets notice nothing of Metrion, and each response is booked exactly once."""
+"""The official SDKs over WebSockets notice nothing of Metrion, and each response is recorded exactly once."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The image under compose: it serves, it books, and a stop waits for what is under way. `make image-check` runs this."""
+"""The image under compose: it serves, it records, and a stop waits for open requests. `make image-check` runs this."""
 
 import functools
 import threading

@@ -25,8 +25,8 @@ class ApiResponse(msgspec.Struct):
 class ApiClient:
     """Asks with an API key, or without one."""
 
-    def __init__(self, desk: DashboardApp, key: str = "") -> None:
-        self.url, self.key = desk.url, key
+    def __init__(self, dashboard: DashboardApp, key: str = "") -> None:
+        self.url, self.key = dashboard.url, key
 
     async def ask(self, method: str, path: str, **more: Any) -> ApiResponse:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -41,8 +41,8 @@ class ApiClient:
         return await self.ask("GET", path, params={**(query or {}), **more})
 
 
-async def client(desk: DashboardApp, name: str, *, role: str = api_keys.READ, account: str = "") -> ApiClient:
+async def client(dashboard: DashboardApp, name: str, *, role: str = api_keys.READ, account: str = "") -> ApiClient:
     """A client with a new key that the dashboard knows."""
-    made = ApiClient(desk, await api_keys.create(desk.control.js, name=name, role=role, account=account))
-    await desk.until_known(made.key)
+    made = ApiClient(dashboard, await api_keys.create(dashboard.control.js, name=name, role=role, account=account))
+    await dashboard.until_known(made.key)
     return made

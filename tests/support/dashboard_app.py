@@ -107,7 +107,7 @@ class DashboardApp:
 
 
 @contextlib.asynccontextmanager
-async def desk(
+async def running_dashboard(
     nats: str, clickhouse_url: str, *, asked: QueryRunner | None = None, **settings: Any
 ) -> AsyncIterator[DashboardApp]:
     """A dashboard over these servers; what the logger makes must be there."""

@@ -59,7 +59,7 @@ Figures = dict[tuple[Any, ...], dict[str, Any]]
 
 
 def request(started_at: datetime, **changes: Any) -> ResponseRow:
-    """An answered request, as the logger would book it."""
+    """An answered request, as the logger would record it."""
     given: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "account": "acme",
@@ -92,7 +92,7 @@ def request(started_at: datetime, **changes: Any) -> ResponseRow:
 
 
 def interrupted(row: ResponseRow) -> ResponseRow:
-    """The same request as the sweep books it while its answer is not there."""
+    """The same request as the sweep records it while its response is missing."""
     envelope = (
         "id account token requester metadata client client_version session agent billing connection turn "
         "provider dialect endpoint model_requested stream started_at gateway"

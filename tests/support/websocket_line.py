@@ -37,7 +37,7 @@ class Line(NamedTuple):
             assert await self.client.exactly(len(data)) == data
 
     def rows(self) -> list[ResponseRow]:
-        """Rows of the responses so far: those without an end as the sweep books them once the gateway is gone."""
+        """Rows of the responses so far: those without an end as the sweep records them once the gateway is gone."""
         found: dict[str, ResponseRow] = {}
         for event in self.gateway.events:
             row = rows.row(event)

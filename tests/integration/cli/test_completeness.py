@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import cli, servers
-from tests.support.dashboard_app import create_accounts, desk
+from tests.support.dashboard_app import create_accounts, running_dashboard
 
 SECOND = timedelta(seconds=1)
 
@@ -225,7 +225,7 @@ async def test_the_health_page_gives_the_same_verdict_as_the_command_line(
     await create_accounts(nats)
     ledger.beat("gone", sequence=0, ago=60)
     ledger.store()
-    async with desk(nats.url("dashboard"), ledger.server.url("reader")) as made:
+    async with running_dashboard(nats.url("dashboard"), ledger.server.url("reader")) as made:
         page = (await (await made.browser("admin")).get("/health")).text
         assert "Not complete: 1 gateway instance went silent" in page and "unconfirmed" in page
         assert "running" not in page

@@ -74,9 +74,9 @@ class TwoAccounts:
         async def go() -> int:
             client = await self._client()
             limits = sweep.Limits(grace=0, silence=0)
-            booked = await sweep.sweep(client, limits=limits, back=timedelta(days=7))
+            recorded = await sweep.sweep(client, limits=limits, back=timedelta(days=7))
             await client.close()
-            return booked
+            return recorded
 
         return asyncio.run(go())
 

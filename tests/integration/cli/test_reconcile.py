@@ -1,4 +1,4 @@
-"""`metrion reconcile`: the books of a real ClickHouse against made-up reports of the providers."""
+"""`metrion reconcile`: the rows of a real ClickHouse against made-up reports of the providers."""
 
 import asyncio
 import csv
@@ -45,7 +45,7 @@ def row(
 def account(database: servers.ClickHouseServer | servers.External) -> str:
     """An account whose requests are in the reports, but for a batch; and rows that no provider ever saw."""
     name = f"c{uuid.uuid4().hex[:12]}"
-    booked = [
+    recorded = [
         *(row(name, GPT, (1000, 100), "0.0035") for _ in range(3)),
         row(name, MINI, (500, 50), None, cost_reason="unknown_model"),
         row(name, GPT, (1000, 100), "0.0035", days=1),
@@ -56,14 +56,14 @@ def account(database: servers.ClickHouseServer | servers.External) -> str:
         row(name, SONNET, (9999, 999), "0", billing="subscription", cost_equivalent=Decimal(1)),  # on no API invoice
     ]
 
-    put(database.url("logger"), booked)
+    put(database.url("logger"), recorded)
     return name
 
 
-def put(url: str, booked: list[ResponseRow]) -> None:
+def put(url: str, recorded: list[ResponseRow]) -> None:
     async def go() -> None:
         client = await client_module.connect(url, service="test")
-        assert not await insert.insert(client, booked)
+        assert not await insert.insert(client, recorded)
         await client.close()
 
     asyncio.run(go())

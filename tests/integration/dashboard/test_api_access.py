@@ -12,8 +12,7 @@ from services.dashboard.auth import api_keys as dashboard_keys
 from services.dashboard.auth.routes import API_ROUTES, Access
 from services.dashboard.auth.throttle import FREE_FAILURES
 from shared import accounts_admin, api_keys, audit
-from tests.support import api_client, patience, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, patience, servers
 from tests.support.api_client import ApiClient, ApiResponse
 from tests.support.dashboard_app import DashboardApp
 
@@ -26,13 +25,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(*house) as found:
+async def dashboard(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(*house) as found:
         yield found
 
 
@@ -47,11 +46,11 @@ def fresh() -> str:
     return uuid.uuid4().hex[:12]
 
 
-async def test_a_key_is_stored_as_a_hash_and_works_until_it_is_revoked(desk: DashboardApp) -> None:
+async def test_a_key_is_stored_as_a_hash_and_works_until_it_is_revoked(dashboard: DashboardApp) -> None:
     name = fresh()
-    reader = await api_client.client(desk, name)
+    reader = await api_client.client(dashboard, name)
     assert (await reader.get("/requests", PERIOD)).status == 200
-    js = desk.control.js
+    js = dashboard.control.js
     ((digest, stored),) = [one for one in await api_keys.listing(js) if one[1].name == name]
     assert reader.key not in repr(stored) and digest == api_keys.key_hash(reader.key)
     async with asyncio.timeout(servers.DEADLINE):
@@ -60,7 +59,7 @@ async def test_a_key_is_stored_as_a_hash_and_works_until_it_is_revoked(desk: Das
     with pytest.raises(accounts_admin.AccountError, match="already has an API key"):
         await api_keys.create(js, name=name, role="read")
     await api_keys.revoke(js, name=name)
-    await desk.until_known(reader.key, is_valid=False)
+    await dashboard.until_known(reader.key, is_valid=False)
     problem(await reader.get("/requests"), 401, "revoked")
     await api_keys.note_use(js, digest, at=datetime.now(UTC))
     assert (await reader.get("/requests")).status == 401
@@ -75,17 +74,17 @@ class Later(datetime):
         return cls.fromtimestamp(time.time() + 7200, tz)
 
 
-async def test_an_expired_key_does_not_work(desk: DashboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_expired_key_does_not_work(dashboard: DashboardApp, monkeypatch: pytest.MonkeyPatch) -> None:
     expires_at = datetime.now(UTC) + timedelta(hours=1)
-    secret = await api_keys.create(desk.control.js, name=fresh(), role="read", expires_at=expires_at)
-    await desk.until_known(secret)
+    secret = await api_keys.create(dashboard.control.js, name=fresh(), role="read", expires_at=expires_at)
+    await dashboard.until_known(secret)
     monkeypatch.setattr(dashboard_keys, "datetime", Later)
-    problem(await ApiClient(desk, secret).get("/requests"), 401, "expired")
+    problem(await ApiClient(dashboard, secret).get("/requests"), 401, "expired")
 
 
-async def test_wrong_keys_are_throttled_while_a_right_one_from_the_same_address_works(desk: DashboardApp) -> None:
-    reader = await api_client.client(desk, fresh())
-    wrong = [ApiClient(desk, api_keys.PREFIX + "0" * 39 + str(number % 10)) for number in range(12)]
+async def test_wrong_keys_are_throttled_while_a_right_one_from_the_same_address_works(dashboard: DashboardApp) -> None:
+    reader = await api_client.client(dashboard, fresh())
+    wrong = [ApiClient(dashboard, api_keys.PREFIX + "0" * 39 + str(number % 10)) for number in range(12)]
     statuses = [(await one.get("/requests")).status for one in wrong]
     assert statuses[: FREE_FAILURES["user"]] == [401] * FREE_FAILURES["user"] and statuses[-1] == 429
     answer = await wrong[0].get("/requests")
@@ -98,7 +97,7 @@ async def test_a_key_makes_so_many_requests_per_minute_and_no_more(
     house: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience.stop_clock(monkeypatch, dashboard_keys.RateLimit)
-    async with desks.desk(*house, api_requests_per_minute=1) as strict:
+    async with dashboard_app.running_dashboard(*house, api_requests_per_minute=1) as strict:
         first, second = await api_client.client(strict, fresh()), await api_client.client(strict, fresh())
         answers = [await first.get("/requests") for _ in range(2)]
         assert [answer.status for answer in answers] == [200, 429]
@@ -106,13 +105,15 @@ async def test_a_key_makes_so_many_requests_per_minute_and_no_more(
         assert (await second.get("/requests")).status == 200
 
 
-@pytest.mark.parametrize(("role", "account"), [("read", ""), ("read", desks.A), ("admin", ""), ("admin", desks.A)])
-async def test_each_route_is_open_to_keys_of_its_role_only(desk: DashboardApp, role: str, account: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "account"), [("read", ""), ("read", dashboard_app.A), ("admin", ""), ("admin", dashboard_app.A)]
+)
+async def test_each_route_is_open_to_keys_of_its_role_only(dashboard: DashboardApp, role: str, account: str) -> None:
     may = {Access.VIEWER}
     may |= {Access.ALL_ACCOUNTS} if not account else set()
     may |= {Access.ADMIN} if role == "admin" else set()
     may |= {Access.OPERATOR} if role == "admin" and not account else set()
-    key = await api_client.client(desk, fresh(), role=role, account=account)
+    key = await api_client.client(dashboard, fresh(), role=role, account=account)
     for route, needed in API_ROUTES.items():
         method, path = route.split(" ")
         answer = await key.ask(method, path_of(path))
@@ -123,12 +124,12 @@ async def test_each_route_is_open_to_keys_of_its_role_only(desk: DashboardApp, r
 
 
 def path_of(path: str) -> str:
-    path = path.removeprefix("/api/v1").replace("{suffix}", "").replace("{id}", desks.REQUEST)
-    return path.replace("{account}", desks.A).replace("{provider}", "openai").replace("{name}", "nothing")
+    path = path.removeprefix("/api/v1").replace("{suffix}", "").replace("{id}", dashboard_app.REQUEST)
+    return path.replace("{account}", dashboard_app.A).replace("{provider}", "openai").replace("{name}", "nothing")
 
 
-async def test_nothing_is_answered_without_a_key(desk: DashboardApp) -> None:
-    nobody = ApiClient(desk)
+async def test_nothing_is_answered_without_a_key(dashboard: DashboardApp) -> None:
+    nobody = ApiClient(dashboard)
     for route, needed in API_ROUTES.items():
         method, path = route.split(" ")
         answer = await nobody.ask(method, path_of(path))
@@ -139,30 +140,30 @@ async def test_nothing_is_answered_without_a_key(desk: DashboardApp) -> None:
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-async def test_a_session_reads_what_its_user_sees_and_changes_nothing(desk: DashboardApp) -> None:
-    browser = await desk.browser("viewer-a")
+async def test_a_session_reads_what_its_user_sees_and_changes_nothing(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("viewer-a")
     answer = await browser.get("/api/v1/requests?from=2026-10-20&to=2026-11-12&limit=1000")
-    assert answer.status == 200 and desks.A in answer.text and desks.B not in answer.text
-    admin = await desk.browser("admin")
+    assert answer.status == 200 and dashboard_app.A in answer.text and dashboard_app.B not in answer.text
+    admin = await dashboard.browser("admin")
     for route in API_ROUTES:
         method, path = route.split(" ")
         if method != "GET":
             async with admin.session.request(
-                method, f"{desk.url}/api/v1{path_of(path)}", headers=admin.origin, json={}
+                method, f"{dashboard.url}/api/v1{path_of(path)}", headers=admin.origin, json={}
             ) as changed:
                 assert changed.status == 401, route
 
 
-async def test_a_key_is_served_under_any_host_name_and_a_session_is_not(desk: DashboardApp) -> None:
-    key = await api_client.client(desk, fresh())
+async def test_a_key_is_served_under_any_host_name_and_a_session_is_not(dashboard: DashboardApp) -> None:
+    key = await api_client.client(dashboard, fresh())
     assert (await key.ask("GET", "/requests", headers={"Host": "dashboard.svc.local"})).status == 200
-    browser = await desk.browser("viewer")
+    browser = await dashboard.browser("viewer")
     answer = await browser.get("/api/v1/requests", Host="evil.example")
     assert answer.status == 421 and "application/problem+json" in answer.headers["Content-Type"]
 
 
-async def test_every_error_is_a_problem_that_names_its_cause(desk: DashboardApp) -> None:
-    key = await api_client.client(desk, fresh())
+async def test_every_error_is_a_problem_that_names_its_cause(dashboard: DashboardApp) -> None:
+    key = await api_client.client(dashboard, fresh())
     problem(await key.get("/nothing"), 404, "/api/v1/nothing")
     answer = await key.ask("PUT", "/requests")
     problem(answer, 405, "PUT")
@@ -179,32 +180,32 @@ async def test_every_error_is_a_problem_that_names_its_cause(desk: DashboardApp)
     problem(await key.ask("GET", "/requests", headers={"Accept": "image/png"}), 406, "text/csv")
     problem(await key.get("/requests/17"), 404, "UUID")
     problem(await key.get(f"/requests/{uuid.uuid4()}", wait="1"), 404, "moment")
-    confined = await api_client.client(desk, fresh(), account=desks.A)
-    problem(await confined.get("/requests", account=desks.B), 403, "access")
+    confined = await api_client.client(dashboard, fresh(), account=dashboard_app.A)
+    problem(await confined.get("/requests", account=dashboard_app.B), 403, "access")
 
 
-async def test_settings_page_creates_and_revokes_keys(desk: DashboardApp) -> None:
+async def test_settings_page_creates_and_revokes_keys(dashboard: DashboardApp) -> None:
     name = fresh()
-    admin = await desk.browser("admin-a")
+    admin = await dashboard.browser("admin-a")
     made = await admin.post("/settings/api-key", {"name": name, "role": "read", "expires": "2999-01-01"})
     assert made.status == 200
     secret = next(word for word in made.text.split('"') if api_keys.PATTERN.fullmatch(word))
-    await desk.until_known(secret)
-    rows = (await ApiClient(desk, secret).get("/requests", PERIOD, limit=1000)).json["rows"]
-    assert {row["account"] for row in rows} == {desks.A}
+    await dashboard.until_known(secret)
+    rows = (await ApiClient(dashboard, secret).get("/requests", PERIOD, limit=1000)).json["rows"]
+    assert {row["account"] for row in rows} == {dashboard_app.A}
     page = await admin.get("/settings")
     assert name in page.text and secret not in page.text and secret[-4:] in page.text
-    assert name not in (await (await desk.browser("viewer")).get("/settings")).text
-    refused = await admin.post("/settings/api-key", {"name": name, "role": "read", "account": desks.B})
+    assert name not in (await (await dashboard.browser("viewer")).get("/settings")).text
+    refused = await admin.post("/settings/api-key", {"name": name, "role": "read", "account": dashboard_app.B})
     assert refused.status == 403
     assert (await admin.post("/settings/api-key", {"name": "x", "role": "root"})).status == 422
     revoked = await admin.post("/settings/api-key/revoke", {"name": name})
     assert "revoked" in revoked.text
-    await desk.until_known(secret, is_valid=False)
-    records = [one for one in await audit.read(desk.control.js, area="api-key") if one.subject == name]
+    await dashboard.until_known(secret, is_valid=False)
+    records = [one for one in await audit.read(dashboard.control.js, area="api-key") if one.subject == name]
     assert [(one.action, one.by, one.account) for one in records] == [
-        ("revoke", "admin-a", desks.A),
-        ("create", "admin-a", desks.A),
+        ("revoke", "admin-a", dashboard_app.A),
+        ("create", "admin-a", dashboard_app.A),
     ]
 
 
@@ -212,8 +213,8 @@ async def test_known_keys_work_for_a_while_without_nats(
     tmp_path_factory: pytest.TempPathFactory, house: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("outage")) as nats:
-        await desks.create_accounts(nats)
-        async with desks.desk(nats.url("dashboard"), house[1]) as found:
+        await dashboard_app.create_accounts(nats)
+        async with dashboard_app.running_dashboard(nats.url("dashboard"), house[1]) as found:
             key = await api_client.client(found, fresh())
             nats.kill()
             await found.until_connected(is_connected=False)

@@ -18,8 +18,7 @@ from services.dashboard.queries import export, log_pages, runner
 from services.logger import insert
 from services.logger.rows import ResponseRow
 from shared import accounts_admin, clickhouse, focus, nats_client
-from tests.support import api_client, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, servers
 from tests.support import focus as spec
 from tests.support.api_client import ApiClient
 from tests.support.dashboard_app import DashboardApp
@@ -41,14 +40,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as engine,
     ):
-        asyncio.run(desks.create_data(nats, engine.url("logger")))
-        asyncio.run(put(engine, [row for account in (desks.A, desks.B) for row in priced(account)]))
+        asyncio.run(dashboard_app.create_data(nats, engine.url("logger")))
+        asyncio.run(put(engine, [row for account in (dashboard_app.A, dashboard_app.B) for row in priced(account)]))
         yield House(nats, engine)
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(house.nats.url("dashboard"), house.clickhouse.url("reader")) as found:
+async def dashboard(house: House) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(house.nats.url("dashboard"), house.clickhouse.url("reader")) as found:
         yield found
 
 
@@ -67,14 +66,14 @@ async def total(engine: servers.ClickHouseServer, account: str) -> Decimal:
     return sum((row["cost_usd"] for row in rows if row["section"] == "total"), Decimal(0))
 
 
-async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: DashboardApp, house: House) -> None:
+async def test_month_in_focus_is_that_of_the_caller_s_accounts(dashboard: DashboardApp, house: House) -> None:
     month = {**NOVEMBER, "tz": "America/New_York"}
-    everybody = await api_client.client(desk, uuid.uuid4().hex)
-    confined = await api_client.client(desk, uuid.uuid4().hex, account=desks.A)
+    everybody = await api_client.client(dashboard, uuid.uuid4().hex)
+    confined = await api_client.client(dashboard, uuid.uuid4().hex, account=dashboard_app.A)
     for key, account, query in (
         (everybody, "", {}),
-        (confined, desks.A, {}),
-        (everybody, desks.B, {"account": desks.B}),
+        (confined, dashboard_app.A, {}),
+        (everybody, dashboard_app.B, {"account": dashboard_app.B}),
     ):
         answer = await key.get("/export/focus", month | query)
         assert answer.status == 200, answer.text
@@ -83,7 +82,9 @@ async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: DashboardAp
         assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
         rows = spec.read(answer.text)
         assert list(rows[0]) == list(focus.columns("1.2"))
-        assert {row["BillingAccountId"] for row in rows} == ({account} if account else {desks.A, desks.B})
+        assert {row["BillingAccountId"] for row in rows} == (
+            {account} if account else {dashboard_app.A, dashboard_app.B}
+        )
         assert spec.total(rows) == await total(house.clickhouse, account) > 0
         for row in rows:
             spec.check(row)
@@ -99,7 +100,7 @@ async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: DashboardAp
     ):
         answer = await everybody.get("/export/focus", query)
         assert answer.status == status and words in answer.json["detail"], answer.text
-    assert (await confined.get("/export/focus", month | {"account": desks.B})).status == 403
+    assert (await confined.get("/export/focus", month | {"account": dashboard_app.B})).status == 403
     document = (await everybody.get("/openapi.json")).json
     described = document["paths"]["/api/v1/export/focus"]["get"]["responses"]["200"]["content"]
     assert set(described) == {"text/csv", "application/vnd.apache.parquet"}
@@ -114,9 +115,9 @@ async def test_month_in_focus_is_that_of_the_caller_s_accounts(desk: DashboardAp
     ],
 )
 async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
-    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
+    dashboard: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    key = await api_client.client(desk, uuid.uuid4().hex)
+    key = await api_client.client(dashboard, uuid.uuid4().hex)
     names = ", ".join(f"toString(number) AS {name}" for name in focus.columns("1.2")[1:])
     broken = f"SELECT throwIf(number = 15000) AS AvailabilityZone, {names} FROM numbers(20000) SETTINGS max_block_size = 1000"
     text = clickhouse.text
@@ -138,9 +139,9 @@ async def test_export_that_fails_halfway_is_broken_off_and_shows_no_message(
 
 @pytest.mark.parametrize("path", ["/export/focus?month=2026-11", "/requests.ndjson?from=2026-10-20&to=2026-11-12"])
 async def test_export_fails_as_a_problem_while_nothing_is_sent(
-    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
+    dashboard: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    key = await api_client.client(desk, uuid.uuid4().hex)
+    key = await api_client.client(dashboard, uuid.uuid4().hex)
     monkeypatch.setattr(clickhouse, "text", lambda name: "SELECT throwIf(1) AS AvailabilityZone")
     monkeypatch.setattr(focus, "columns", lambda version: ("AvailabilityZone",))
     runner.stripped.cache_clear()
@@ -166,16 +167,16 @@ async def _received(key: ApiClient, path: str) -> tuple[bytes, Exception | None]
 
 @pytest.mark.parametrize("when", ["before the first byte", "while reading", "unread"])
 async def test_query_of_an_export_ends_when_its_client_leaves_or_stops_reading(
-    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+    dashboard: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
-    key = await api_client.client(desk, uuid.uuid4().hex)
+    key = await api_client.client(dashboard, uuid.uuid4().hex)
     mark = f"x{uuid.uuid4().hex}"
     rows = "count()" if when == "before the first byte" else "repeat('x', 1000)"
     endless = f"SELECT {rows} AS {mark} FROM system.numbers WHERE NOT ignore(sipHash128(number))"
     monkeypatch.setattr(clickhouse, "text", lambda name: endless)
     monkeypatch.setattr(focus, "columns", lambda version: (mark,))
     monkeypatch.setattr(export_stream, "UNREAD_SECONDS", 0.2 if when == "unread" else servers.DEADLINE)
-    reader, writer = await asyncio.open_connection("127.0.0.1", desk.port, limit=1000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", dashboard.port, limit=1000)
     head = (
         f"GET /api/v1/export/focus?month=2026-11&tags=a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key.key}\r\n\r\n"
     )
@@ -196,7 +197,7 @@ async def test_query_of_an_export_ends_when_its_client_leaves_or_stops_reading(
         writer.transport.abort()
     await until(0)
     async with asyncio.timeout(servers.DEADLINE):
-        while desk.app[requests.EXPORTS]:
+        while dashboard.app[requests.EXPORTS]:
             await asyncio.sleep(0.02)
     await watcher.close()
     writer.transport.abort()
@@ -218,18 +219,20 @@ def made(account: str, token: str, **changes: Any) -> ResponseRow:
 
 
 async def test_token_reads_the_requests_made_with_it_and_no_others(
-    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
+    dashboard: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = await nats_client.connect(house.nats.url("admin"), service="admin")
     js = admin.jetstream()
-    secret = await accounts_admin.create_token(js, account=desks.A, name="shop")
-    mine, other, foreign = made(desks.A, "shop"), made(desks.A, "else"), made(desks.B, "shop")
-    earlier = made(desks.A, "shop", started_at=datetime.now(UTC) - timedelta(days=1))  # of a token that had this name
+    secret = await accounts_admin.create_token(js, account=dashboard_app.A, name="shop")
+    mine, other, foreign = made(dashboard_app.A, "shop"), made(dashboard_app.A, "else"), made(dashboard_app.B, "shop")
+    earlier = made(
+        dashboard_app.A, "shop", started_at=datetime.now(UTC) - timedelta(days=1)
+    )  # of a token that had this name
     await put(house.clickhouse, [other, foreign, earlier])
-    holder = ApiClient(desk, secret)
+    holder = ApiClient(dashboard, secret)
     waiting = asyncio.create_task(holder.get(f"/requests/{mine.id}", wait=30))
     async with asyncio.timeout(servers.DEADLINE):
-        while not desk.app[requests._waiting]:
+        while not dashboard.app[requests._waiting]:
             await asyncio.sleep(0.005)
     await put(house.clickhouse, [mine])
     answer = await waiting
@@ -244,8 +247,8 @@ async def test_token_reads_the_requests_made_with_it_and_no_others(
     # a caller may not occupy all places to wait
     monkeypatch.setattr(requests, "MAX_WAITING_EACH", 0)
     assert (await holder.get(f"/requests/{uuid7()}", wait=1)).status == 429
-    await accounts_admin.revoke_token(js, account=desks.A, name="shop")
+    await accounts_admin.revoke_token(js, account=dashboard_app.A, name="shop")
     assert (await holder.get(f"/requests/{mine.id}")).status == 401
-    unknown = ApiClient(desk, "sk-metrion-" + "0" * 32)
+    unknown = ApiClient(dashboard, "sk-metrion-" + "0" * 32)
     assert {(await unknown.get(f"/requests/{mine.id}")).status for _ in range(10)} == {401, 429}
     await admin.close()

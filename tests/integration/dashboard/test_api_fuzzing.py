@@ -9,8 +9,7 @@ import pytest
 
 from services.dashboard.api import table
 from services.dashboard.metrics import METRICS
-from tests.support import api_client, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, servers
 from tests.support.dashboard_app import DashboardApp
 
 EXAMPLES = "6"  # of each operation: about 20 seconds
@@ -28,12 +27,14 @@ async def test_no_request_gets_a_server_error_or_an_undocumented_response(
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        await desks.create_data(nats, clickhouse.url("logger"))
+        await dashboard_app.create_data(nats, clickhouse.url("logger"))
         many = 1_000_000
-        async with desks.desk(nats.url("dashboard"), clickhouse.url("reader"), api_requests_per_minute=many) as desk:
-            admin = await api_client.client(desk, "fuzzer", role="admin")
-            status, output = await _fuzzed(f"{desk.url}{table.DESCRIPTION}", admin.key, tmp_path)
-            statuses = _statuses(desk)
+        async with dashboard_app.running_dashboard(
+            nats.url("dashboard"), clickhouse.url("reader"), api_requests_per_minute=many
+        ) as dashboard:
+            admin = await api_client.client(dashboard, "fuzzer", role="admin")
+            status, output = await _fuzzed(f"{dashboard.url}{table.DESCRIPTION}", admin.key, tmp_path)
+            statuses = _statuses(dashboard)
     assert status == 0, output[-6000:]
     assert {"200", "400", "422"} <= statuses and "401" not in statuses, "the key was used, and not in vain"
 
@@ -54,7 +55,7 @@ async def _fuzzed(url: str, key: str, folder: Path) -> tuple[int, str]:
     return run.returncode, output.decode()
 
 
-def _statuses(desk: DashboardApp) -> set[str]:
+def _statuses(dashboard: DashboardApp) -> set[str]:
     """Return the statuses of all responses of the API."""
-    (metric,) = desk.app[METRICS].requests.collect()
+    (metric,) = dashboard.app[METRICS].requests.collect()
     return {sample.labels["status"] for sample in metric.samples if "/api/v1/" in sample.labels.get("route", "")}

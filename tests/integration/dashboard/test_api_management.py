@@ -16,8 +16,7 @@ from services.dashboard.auth.routes import API_ROUTES, Access
 from shared import accounts_admin, api_keys, audit, dashboard_users, sql_users_file, stream_reader
 from shared.alerts import channel_admin, rule_admin
 from shared.vault import Vault
-from tests.support import api_client, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, servers
 from tests.support.api_client import ApiClient, ApiResponse
 from tests.support.dashboard_app import DashboardApp
 
@@ -33,8 +32,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "ChannelFields": {"kind": "email", "recipients": ["ops@example.com"]},
     "NewUser": {"name": "x@example.com"},
     "UserChange": {"role": "viewer"},
-    "NewApiKey": {"name": "x", "account": desks.B},
-    "NewSqlUser": {"name": "x", "account": desks.B},
+    "NewApiKey": {"name": "x", "account": dashboard_app.B},
+    "NewSqlUser": {"name": "x", "account": dashboard_app.B},
 }
 
 
@@ -47,13 +46,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str], tmp_path: Path) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(*house, sql_users_file=str(tmp_path / SQL_USERS)) as found:
+async def dashboard(house: tuple[str, str], tmp_path: Path) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(*house, sql_users_file=str(tmp_path / SQL_USERS)) as found:
         yield found
 
 
@@ -67,9 +66,11 @@ def fresh() -> str:
     return f"n{uuid.uuid4().hex[:10]}"
 
 
-async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: DashboardApp, tmp_path: Path) -> None:
-    name, team, js = fresh(), fresh(), desk.control.js
-    admin = await api_client.client(desk, name, role="admin")
+async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(
+    dashboard: DashboardApp, tmp_path: Path
+) -> None:
+    name, team, js = fresh(), fresh(), dashboard.control.js
+    admin = await api_client.client(dashboard, name, role="admin")
     await done(admin, "POST", "/accounts", 201, name=team)
     await done(admin, "PATCH", f"/accounts/{team}", 204, cache=True)
     made = await done(
@@ -90,7 +91,10 @@ async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: D
     assert stored["hint"] == "5678"
     sealed = (await accounts_admin.read(js)).provider_key(team, "openai")
     assert sealed and sealed.sealed
-    assert Vault.parse(desks.SECRET_KEY).open(sealed.sealed, account=team, provider="openai") == "sk-provider-12345678"
+    assert (
+        Vault.parse(dashboard_app.SECRET_KEY).open(sealed.sealed, account=team, provider="openai")
+        == "sk-provider-12345678"
+    )
     assert "12345678" not in (await admin.get(f"/accounts/{team}/provider-keys")).text.replace('"5678"', "")
 
     budget = {"measure": "cost", "amount": "25.50", "currency": "EUR", "rate": "0.92", "timezone": "Europe/Vienna"}
@@ -113,11 +117,11 @@ async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: D
 
     user = f"{name}@example.com"
     password = (await done(admin, "POST", "/users", 201, name=user, account=team))["password"]
-    assert (await (await desk.browser()).sign_in(user, password)).status == 303
+    assert (await (await dashboard.browser()).sign_in(user, password)).status == 303
     await done(admin, "PATCH", f"/users/{user}", role="admin", account="")
     assert (await done(admin, "POST", f"/users/{user}/password", 201))["secret"] != password
     key = await done(admin, "POST", "/api-keys", 201, name=f"{name}-made", account=team)
-    await desk.until_known(key["secret"])
+    await dashboard.until_known(key["secret"])
     (row,) = [row for row in (await done(admin, "GET", "/api-keys"))["rows"] if row["name"] == f"{name}-made"]
     assert (row["account"], row["role"], row["created_by"]) == (team, "read", f"API key {name}")
 
@@ -157,39 +161,39 @@ async def test_an_account_is_set_up_and_taken_down_through_the_api_alone(desk: D
 
 
 async def test_sql_users_are_managed_where_the_operator_lets_them_be(
-    desk: DashboardApp, house: tuple[str, str], tmp_path: Path
+    dashboard: DashboardApp, house: tuple[str, str], tmp_path: Path
 ) -> None:
-    operator = await api_client.client(desk, fresh(), role="admin")
-    confined = await api_client.client(desk, fresh(), role="admin", account=desks.A)
-    for name, account in (("of-a", desks.A), ("of-b", desks.B)):
+    operator = await api_client.client(dashboard, fresh(), role="admin")
+    confined = await api_client.client(dashboard, fresh(), role="admin", account=dashboard_app.A)
+    for name, account in (("of-a", dashboard_app.A), ("of-b", dashboard_app.B)):
         await done(operator, "POST", "/sql-users", 201, name=name, account=account)
-    assert (await done(confined, "GET", "/sql-users"))["rows"] == [{"name": "of-a", "account": desks.A}]
+    assert (await done(confined, "GET", "/sql-users"))["rows"] == [{"name": "of-a", "account": dashboard_app.A}]
     # of the embedded engine: its SQL users can read its files
     for method, path, body, status in (
         ("DELETE", "/sql-users/of-b", {}, 422),
         ("DELETE", "/sql-users/of-a", {}, 403),
-        ("POST", "/sql-users", {"name": "more", "account": desks.A}, 403),
-        ("POST", "/sql-users", {"name": "more", "account": desks.B}, 403),
+        ("POST", "/sql-users", {"name": "more", "account": dashboard_app.A}, 403),
+        ("POST", "/sql-users", {"name": "more", "account": dashboard_app.B}, 403),
     ):
         assert "detail" in await done(confined, method, path, status, **body)
     (tmp_path / SQL_USERS).write_text("{")
     assert "Cannot read" in (await done(operator, "GET", "/sql-users", 422))["detail"]
-    async with desks.desk(*house) as unable:
+    async with dashboard_app.running_dashboard(*house) as unable:
         await unable.until_known(operator.key)
         refused = await done(ApiClient(unable, operator.key), "GET", "/sql-users", 422)
         assert "METRION_CLICKHOUSE_ADMIN_URL" in refused["detail"]
-    async with desks.desk(*house, clickhouse_admin_url="http://admin@127.0.0.1:1") as lonely:
+    async with dashboard_app.running_dashboard(*house, clickhouse_admin_url="http://admin@127.0.0.1:1") as lonely:
         await lonely.until_known(operator.key)
         await done(ApiClient(lonely, operator.key), "GET", "/sql-users", 503)
 
 
-async def test_a_repeated_creation_is_answered_again_and_not_done_again(desk: DashboardApp) -> None:
-    name, js = fresh(), desk.control.js
-    admin = await api_client.client(desk, name, role="admin", account=desks.A)
+async def test_a_repeated_creation_is_answered_again_and_not_done_again(dashboard: DashboardApp) -> None:
+    name, js = fresh(), dashboard.control.js
+    admin = await api_client.client(dashboard, name, role="admin", account=dashboard_app.A)
 
     async def create(key: str, token: str, by: ApiClient = admin) -> ApiResponse:
         headers = {"Idempotency-Key": key}
-        return await by.ask("POST", f"/accounts/{desks.A}/tokens", json={"name": token}, headers=headers)
+        return await by.ask("POST", f"/accounts/{dashboard_app.A}/tokens", json={"name": token}, headers=headers)
 
     first, *others = await asyncio.gather(*(create("once", f"{name}-a") for _ in range(6)))
     secrets = {answer.json["secret"] for answer in (first, *others) if answer.status == 201}
@@ -198,43 +202,53 @@ async def test_a_repeated_creation_is_answered_again_and_not_done_again(desk: Da
     assert repeated.status == 201 and repeated.json["secret"] in secrets
     assert repeated.headers[idempotency.REPLAYED] == "true"
     scheme = {"Idempotency-Key": "once", "Authorization": f"bearer  {admin.key}"}
-    again = await admin.ask("POST", f"/accounts/{desks.A}/tokens", json={"name": f"{name}-a"}, headers=scheme)
+    again = await admin.ask("POST", f"/accounts/{dashboard_app.A}/tokens", json={"name": f"{name}-a"}, headers=scheme)
     assert again.status == 201 and again.json == repeated.json
-    assert len((await accounts_admin.read(js)).active(desks.A, f"{name}-a")) == 1
+    assert len((await accounts_admin.read(js)).active(dashboard_app.A, f"{name}-a")) == 1
     different = await create("once", f"{name}-b")
     assert different.status == 422 and "different request" in different.json["detail"]
-    assert (await create("once", f"{name}-c", await api_client.client(desk, f"{name}2", role="admin"))).status == 201
+    assert (
+        await create("once", f"{name}-c", await api_client.client(dashboard, f"{name}2", role="admin"))
+    ).status == 201
     subject = f"$KV.dashboard.{idempotency.KEY}*"
     kept = await stream_reader.messages(js, dashboard_users.STREAM, subject, config=stream_reader.latest())
     assert kept and not any(secret.encode() in message.data for secret in secrets for message in kept)
     assert (await create("taken", f"{name}-a")).status == 422, "a failure is not kept"
-    await accounts_admin.revoke_token(js, account=desks.A, name=f"{name}-a")
+    await accounts_admin.revoke_token(js, account=dashboard_app.A, name=f"{name}-a")
     assert (await create("taken", f"{name}-a")).status == 201
     assert (await create("no spaces", "x")).status == 400
 
 
-async def test_a_key_of_one_account_reaches_nothing_of_another_on_any_route(desk: DashboardApp) -> None:
-    before = await state_of(desk)
+async def test_a_key_of_one_account_reaches_nothing_of_another_on_any_route(dashboard: DashboardApp) -> None:
+    before = await state_of(dashboard)
     for role in (api_keys.READ, api_keys.ADMIN):
-        key = await api_client.client(desk, fresh(), role=role, account=desks.A)
+        key = await api_client.client(dashboard, fresh(), role=role, account=dashboard_app.A)
         for operation in table.OPERATIONS:
-            for query in ({}, PERIOD, {**PERIOD, "account": desks.B}, {**PERIOD, "token": f"token-of-{desks.B}"}):
+            for query in (
+                {},
+                PERIOD,
+                {**PERIOD, "account": dashboard_app.B},
+                {**PERIOD, "token": f"token-of-{dashboard_app.B}"},
+            ):
                 known = {one.name for one in operation.parameters}
                 answer = await send(key, operation, {name: query[name] for name in query if name in known})
-                assert answer.status < 500 and f"-of-{desks.B}" not in answer.text, (operation.name, answer.text)
+                assert answer.status < 500 and f"-of-{dashboard_app.B}" not in answer.text, (
+                    operation.name,
+                    answer.text,
+                )
                 if "{account}" in operation.path or (query.get("account") and "account" in known):
                     assert answer.status == 403, (operation.name, answer.text)
                 elif API_ROUTES[operation.name] in (Access.OPERATOR, Access.ALL_ACCOUNTS):
                     assert answer.status == 403, operation.name
-    assert await state_of(desk) == before
-    everybody = await api_client.client(desk, fresh())
-    assert f"token-of-{desks.B}" in (await everybody.get(f"/accounts/{desks.B}/tokens")).text, (
+    assert await state_of(dashboard) == before
+    everybody = await api_client.client(dashboard, fresh())
+    assert f"token-of-{dashboard_app.B}" in (await everybody.get(f"/accounts/{dashboard_app.B}/tokens")).text, (
         "there is something to see"
     )
 
 
 async def send(key: ApiClient, operation: Operation, query: dict[str, str]) -> ApiResponse:
-    path = operation.path.format(account=desks.B, name="nothing", provider="openai", id=REQUEST_OF_B)
+    path = operation.path.format(account=dashboard_app.B, name="nothing", provider="openai", id=REQUEST_OF_B)
     body = {"json": BODIES[operation.body.__name__]} if operation.body else {}
     return await key.ask(operation.method, path, params=query, **body)
 
@@ -242,8 +256,8 @@ async def send(key: ApiClient, operation: Operation, query: dict[str, str]) -> A
 REQUEST_OF_B = str(uuid.uuid4())
 
 
-async def state_of(desk: DashboardApp) -> Any:
-    js = desk.control.js
+async def state_of(dashboard: DashboardApp) -> Any:
+    js = dashboard.control.js
     directory = await accounts_admin.read(js)
     return (
         directory.accounts,
@@ -253,7 +267,7 @@ async def state_of(desk: DashboardApp) -> Any:
         await rule_admin.rules(js),
         await channel_admin.channels(js),
         await dashboard_users.listing(js),
-        [key for _, key in await api_keys.listing(js, account=desks.B)],
+        [key for _, key in await api_keys.listing(js, account=dashboard_app.B)],
     )
 
 
@@ -293,16 +307,16 @@ async def state_of(desk: DashboardApp) -> Any:
     ],
 )  # fmt: skip
 async def test_a_change_that_is_not_possible_says_why(
-    desk: DashboardApp, method: str, path: str, body: dict[str, Any] | None, status: int, words: str
+    dashboard: DashboardApp, method: str, path: str, body: dict[str, Any] | None, status: int, words: str
 ) -> None:
-    admin = await api_client.client(desk, fresh(), role="admin")
+    admin = await api_client.client(dashboard, fresh(), role="admin")
     answer = await admin.ask(method, path, **({"json": body} if body is not None else {}))
     assert answer.status == status and words in answer.json["detail"], answer.text
     assert answer.headers["Content-Type"].startswith("application/problem+json")
 
 
-async def test_bodies_that_are_not_json_or_too_large_are_refused(desk: DashboardApp) -> None:
-    admin = await api_client.client(desk, fresh(), role="admin")
+async def test_bodies_that_are_not_json_or_too_large_are_refused(dashboard: DashboardApp) -> None:
+    admin = await api_client.client(dashboard, fresh(), role="admin")
     for data, headers, status in (
         (b"name=x", {"Content-Type": "application/x-www-form-urlencoded"}, 415),
         (b"{", {"Content-Type": "application/json"}, 400),

@@ -16,8 +16,7 @@ from services.dashboard import request_body
 from services.dashboard.auth.routes import ROUTES
 from services.dashboard.auth.throttle import FREE_FAILURES
 from shared import api_keys, passwords
-from tests.support import api_client, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, servers
 from tests.support.dashboard_app import DashboardApp
 from tests.support.examples import examples
 
@@ -28,13 +27,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(*house) as found:
+async def dashboard(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(*house) as found:
         yield found
 
 
@@ -47,14 +46,14 @@ def cheap_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------- sign-in
 
 
-async def test_concurrent_guesses_beyond_the_free_ones_are_refused_unchecked(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_concurrent_guesses_beyond_the_free_ones_are_refused_unchecked(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     answers = await asyncio.gather(*(browser.sign_in("viewer", f"guess {number}") for number in range(60)))
     assert Counter(answer.status for answer in answers) == {401: FREE_FAILURES["user"], 429: 60 - FREE_FAILURES["user"]}
 
 
-async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     for number in range(FREE_FAILURES["address"] + 5):
         await browser.sign_in(f"made-up-{number}", "guess")
     assert (await browser.sign_in("made-up-1", "guess")).status == 429
@@ -77,7 +76,9 @@ async def test_guesses_through_a_shared_proxy_do_not_lock_other_users_out(desk: 
 async def test_a_trusted_proxy_says_where_a_request_comes_from_without_signing_anybody_in(
     house: tuple[str, str], forwarded: str, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with desks.desk(*house, dashboard_trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")) as behind:
+    async with dashboard_app.running_dashboard(
+        *house, dashboard_trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")
+    ) as behind:
         browser = await behind.browser()
         form = {"name": "nobody", "password": "guess"}
         assert (await browser.post("/signin", form, **{"X-Forwarded-For": forwarded})).status == 401
@@ -86,9 +87,9 @@ async def test_a_trusted_proxy_says_where_a_request_comes_from_without_signing_a
 
 
 async def test_forwarded_for_is_ignored_without_a_trusted_proxy(
-    desk: DashboardApp, caplog: pytest.LogCaptureFixture
+    dashboard: DashboardApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    browser = await desk.browser()
+    browser = await dashboard.browser()
     await browser.post("/signin", {"name": "nobody", "password": "x"}, **{"X-Forwarded-For": "203.0.113.7"})
     assert "sign-in refused for 'nobody' from 127.0.0.1" in caplog.text
 
@@ -126,8 +127,8 @@ ODD_TEXT = st.one_of(
     "cookie",
     [f"abc.{TOKEN}", f"ff.{TOKEN}", f"00.{TOKEN}", f"2a.{TOKEN}", f"c3.{TOKEN}", f"{'6' * 126}.{TOKEN}", f".{TOKEN}"],
 )
-async def test_forged_session_cookie_is_rejected(desk: DashboardApp, cookie: str) -> None:
-    browser = await desk.browser()
+async def test_forged_session_cookie_is_rejected(dashboard: DashboardApp, cookie: str) -> None:
+    browser = await dashboard.browser()
     for path in ("/", "/keys", "/settings"):
         assert (await browser.get(path, Cookie=f"metrion={cookie}")).status == 303
     assert (await browser.post("/signout", Cookie=f"metrion={cookie}")).status == 303
@@ -151,12 +152,12 @@ def standing(house: tuple[str, str]) -> Iterator[tuple[asyncio.Runner, Dashboard
     """A dashboard for all examples of a property, and the loop that it runs in."""
     with asyncio.Runner() as run:
         stack = contextlib.AsyncExitStack()
-        yield run, run.run(stack.enter_async_context(desks.desk(*house)))
+        yield run, run.run(stack.enter_async_context(dashboard_app.running_dashboard(*house)))
         run.run(stack.aclose())
 
 
-async def _statuses(desk: DashboardApp, send: Any) -> list[int]:
-    browser = await desk.browser("admin")
+async def _statuses(dashboard: DashboardApp, send: Any) -> list[int]:
+    browser = await dashboard.browser("admin")
     try:
         return await send(browser)
     finally:
@@ -164,7 +165,7 @@ async def _statuses(desk: DashboardApp, send: Any) -> list[int]:
 
 
 async def _statuses_of_own(house: tuple[str, str], send: Any) -> list[int]:
-    async with desks.desk(*house) as found:  # of its own: wrong passwords are throttled
+    async with dashboard_app.running_dashboard(*house) as found:  # of its own: wrong passwords are throttled
         return await _statuses(found, send)
 
 
@@ -177,22 +178,22 @@ async def _statuses_of_own(house: tuple[str, str], send: Any) -> list[int]:
 def test_no_parameter_of_a_page_makes_it_fail(
     standing: tuple[asyncio.Runner, DashboardApp], path: str, query: list[tuple[str, str]], cookie: str
 ) -> None:
-    run, desk = standing
+    run, dashboard = standing
 
-    async def send(browser: desks.Browser) -> list[int]:
+    async def send(browser: dashboard_app.Browser) -> list[int]:
         where = path.replace("{id}", quote(query[0][1] if query else "x", safe=""))
         address = where + "?" + urlencode(query, errors="replace")
         signed_in = await browser.get(address)
         forged = await browser.get(address, Cookie=f"metrion={cookie}")
         return [signed_in.status, forged.status]
 
-    assert 500 not in run.run(_statuses(desk, send)), (path, query, cookie)
+    assert 500 not in run.run(_statuses(dashboard, send)), (path, query, cookie)
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(POSTS), form=st.dictionaries(st.sampled_from(FIELDS), ODD_TEXT, max_size=6))
 def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, form: dict[str, str]) -> None:
-    async def send(browser: desks.Browser) -> list[int]:
+    async def send(browser: dashboard_app.Browser) -> list[int]:
         own = {"name": "viewer-a"} if path.startswith("/settings/user") else {}  # the admin stays as they are
         return [(await browser.post(path, form | own)).status]
 
@@ -217,18 +218,20 @@ def test_no_field_of_a_form_makes_it_fail(house: tuple[str, str], path: str, for
     ],
 )  # fmt: skip
 async def test_malformed_form_body_is_refused_without_a_server_error(
-    desk: DashboardApp, content_type: str, body: bytes
+    dashboard: DashboardApp, content_type: str, body: bytes
 ) -> None:
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     headers = browser.origin | {"Content-Type": content_type}
     for path in ("/signin", "/keys/token", "/settings/user"):
-        async with browser.session.post(desk.url + path, data=body, headers=headers, allow_redirects=False) as answer:
+        async with browser.session.post(
+            dashboard.url + path, data=body, headers=headers, allow_redirects=False
+        ) as answer:
             assert answer.status < 500, (path, await answer.text())
 
 
 @pytest.mark.parametrize("origin", ["http://[", "null", "http://[::1", "://", "http://a:b:c"])
-async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: DashboardApp, origin: str) -> None:
-    browser = await desk.browser("admin")
+async def test_an_origin_that_is_no_url_is_a_foreign_one(dashboard: DashboardApp, origin: str) -> None:
+    browser = await dashboard.browser("admin")
     browser.origin = {"Origin": origin}
     assert (await browser.post("/keys/token", {"name": "x"})).status == 403
 
@@ -237,7 +240,7 @@ async def test_an_origin_that_is_no_url_is_a_foreign_one(desk: DashboardApp, ori
 
 
 async def test_no_response_names_the_software_not_even_to_a_malformed_request(house: tuple[str, str]) -> None:
-    async with desks.desk(*house) as made:
+    async with dashboard_app.running_dashboard(*house) as made:
         port = made.port
         for request in (
             b"GET /signin HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
@@ -253,27 +256,27 @@ async def test_no_response_names_the_software_not_even_to_a_malformed_request(ho
 
 
 @pytest.mark.parametrize("method", ["FOO", "PROPFIND", "TRACE", "DELETE", "get"])
-async def test_methods_that_the_api_does_not_know_are_problems(desk: DashboardApp, method: str) -> None:
+async def test_methods_that_the_api_does_not_know_are_problems(dashboard: DashboardApp, method: str) -> None:
     request = f"{method} /api/v1/usage HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    answer = await _exchange(desk.port, request.encode())
+    answer = await _exchange(dashboard.port, request.encode())
     assert answer.split()[1] in (b"400", b"405"), answer
     assert b"application/problem+json" in answer and b'"detail":' in answer
 
 
 @pytest.mark.parametrize("path", ["/signin", "/api/v1/accounts", "/mcp"])
 async def test_body_that_trickles_in_is_not_waited_for(
-    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
+    dashboard: DashboardApp, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(request_body, "BODY_SECONDS", 0.05)
-    key = (await api_client.client(desk, "slow" + path[-3:], role=api_keys.ADMIN)).key if path != "/signin" else ""
+    key = (await api_client.client(dashboard, "slow" + path[-3:], role=api_keys.ADMIN)).key if path != "/signin" else ""
     head = {
-        "Host": f"127.0.0.1:{desk.port}",
+        "Host": f"127.0.0.1:{dashboard.port}",
         "Content-Length": "100",
         "Content-Type": "application/x-www-form-urlencoded" if path == "/signin" else "application/json",
         "Accept": "application/json, text/event-stream",
     } | ({"Authorization": f"Bearer {key}"} if key else {})
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    answer = await _exchange(desk.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n{{".encode())
+    answer = await _exchange(dashboard.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n{{".encode())
     assert answer.split()[1] == b"408", answer
     assert (b"application/problem+json" in answer) == (path != "/signin")
 
@@ -293,36 +296,36 @@ MALFORMED_FORMS = MALFORMED_BODIES | {
 
 @pytest.mark.parametrize("name", MALFORMED_FORMS)
 async def test_malformed_form_is_a_400_and_no_failure_of_the_dashboard(
-    desk: DashboardApp, name: str, caplog: pytest.LogCaptureFixture
+    dashboard: DashboardApp, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers, body = MALFORMED_FORMS[name]
-    answer = await _post(desk, "/signin", body, {"Content-Type": FORM} | headers)
+    answer = await _post(dashboard, "/signin", body, {"Content-Type": FORM} | headers)
     assert answer.split()[1] == b"400", answer
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("path", ["/api/v1/accounts", "/mcp"])
 async def test_malformed_body_is_a_problem_and_no_failure_of_the_dashboard(
-    desk: DashboardApp, path: str, caplog: pytest.LogCaptureFixture
+    dashboard: DashboardApp, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = (await api_client.client(desk, f"malformed-{path[-3:]}", role=api_keys.ADMIN)).key
+    key = (await api_client.client(dashboard, f"malformed-{path[-3:]}", role=api_keys.ADMIN)).key
     known = {
         "Authorization": f"Bearer {key}",
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
     }
     for headers, body in MALFORMED_BODIES.values():
-        answer = await _post(desk, path, body, known | headers)
+        answer = await _post(dashboard, path, body, known | headers)
         assert answer.split()[1] == b"400", answer
         assert b"application/problem+json" in answer
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def _post(desk: DashboardApp, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+async def _post(dashboard: DashboardApp, path: str, body: bytes, headers: dict[str, str]) -> bytes:
     length = {} if "Transfer-Encoding" in headers else {"Content-Length": str(len(body))}
-    head = {"Host": f"127.0.0.1:{desk.port}"} | headers | length
+    head = {"Host": f"127.0.0.1:{dashboard.port}"} | headers | length
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    return await _exchange(desk.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+    return await _exchange(dashboard.port, f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body)
 
 
 async def _exchange(port: int, request: bytes) -> bytes:

@@ -101,10 +101,10 @@ async def browse(
     """A browser of a viewer."""
     monkeypatch.setattr(app_context, "user", lambda request: request.app[VIEWER])
     opened: list[Browser] = []
-    books = QueryRunner(database.url("logger"), seconds=servers.DEADLINE)
-    runners = {books}
+    default_runner = QueryRunner(database.url("logger"), seconds=servers.DEADLINE)
+    runners = {default_runner}
 
-    async def of(viewer: User, asked: QueryRunner = books) -> Browser:
+    async def of(viewer: User, asked: QueryRunner = default_runner) -> Browser:
         runners.add(asked)
         nats = NatsConnection()
         nobody = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
@@ -210,17 +210,17 @@ async def test_rare_requests_are_found_without_reading_the_hours_between(
     shown = page_params.parse(
         "/logs", ALL | {"account": account, "requester": "rare"}, now=datetime(2026, 11, 12, tzinfo=UTC)
     )
-    books = Counting(database.url("logger"))
+    runner = Counting(database.url("logger"))
     name = {"requests": log_pages.PAGE, "errors": "dashboard_errors_latest"}[measure]
-    page = await log_pages.older(books, shown, None, seconds=servers.DEADLINE, name=name, measure=measure)
+    page = await log_pages.older(runner, shown, None, seconds=servers.DEADLINE, name=name, measure=measure)
     assert [str(row["id"]) for row in page.rows] == in_order(rare) and not page.more
-    read = [question.parameters["hours"] for question in books.asked if question.name == name]
+    read = [question.parameters["hours"] for question in runner.asked if question.name == name]
     assert read[0] == [] and read[1:] == [
         [at.replace(minute=0) for at in reversed(moments)]
     ]  # the newest hour, then the three
-    above = await log_pages.newer(books, shown, Key(moments[0], uuid.UUID(int=0)), seconds=servers.DEADLINE)
+    above = await log_pages.newer(runner, shown, Key(moments[0], uuid.UUID(int=0)), seconds=servers.DEADLINE)
     assert [str(row["id"]) for row in above.rows] == in_order(rare)
-    await books.close()
+    await runner.close()
 
 
 def listed_tokens(row: ResponseRow) -> int | None:

@@ -18,8 +18,7 @@ from mcp_types import TextContent
 from services.dashboard.mcp import server as mcp_server
 from services.dashboard.mcp import tools
 from shared import api_keys
-from tests.support import api_client, servers
-from tests.support import dashboard_app as desks
+from tests.support import api_client, dashboard_app, servers
 from tests.support.api_client import ApiClient
 from tests.support.dashboard_app import DashboardApp
 
@@ -33,13 +32,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats.url("dashboard"), clickhouse.url("reader")
 
 
 @pytest.fixture
-async def desk(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(*house) as found:
+async def dashboard(house: tuple[str, str]) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(*house) as found:
         yield found
 
 
@@ -88,7 +87,7 @@ async def api(key: ApiClient, path: str, **query: Any) -> Any:
     return answer.json
 
 
-BY_MODEL = {"group_by": "model,day", "tz": "Asia/Kolkata", "account": desks.B, "limit": 30}
+BY_MODEL = {"group_by": "model,day", "tz": "Asia/Kolkata", "account": dashboard_app.B, "limit": 30}
 OPERATIONS: dict[
     str, tuple[str, dict[str, Any], dict[str, Any]]
 ] = {  # path, arguments of the tool, and of the operation
@@ -116,18 +115,18 @@ async def check_figures(client: Client, stated: dict[str, Any]) -> None:
     for tool, (_, arguments, _) in OPERATIONS.items():
         assert await call(client, tool, **PERIOD, **arguments) == stated[tool], tool
     assert {row["group"]["requester"] for row in stated["top_spenders"]["rows"]} == {
-        f"requester-of-{one}" for one in (desks.A, desks.B)
+        f"requester-of-{one}" for one in (dashboard_app.A, dashboard_app.B)
     }
     assert stated["cost_changes"]["rows"]
-    found = await call(client, "get_request", id=desks.REQUEST)
-    assert found["id"] == desks.REQUEST and found["cost_by_class_usd"] is not None
+    found = await call(client, "get_request", id=dashboard_app.REQUEST)
+    assert found["id"] == dashboard_app.REQUEST and found["cost_by_class_usd"] is not None
     assert await call(client, "completeness") == stated["completeness"]
 
 
 async def test_each_tool_states_the_api_s_figures_on_both_transports(
-    desk: DashboardApp, house: tuple[str, str], tmp_path: Path
+    dashboard: DashboardApp, house: tuple[str, str], tmp_path: Path
 ) -> None:
-    key = await api_client.client(desk, "all")
+    key = await api_client.client(dashboard, "all")
     stated = await operations(key)
     async with over_http(key) as client:
         await check_figures(client, stated)
@@ -140,22 +139,27 @@ async def test_each_tool_states_the_api_s_figures_on_both_transports(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_key_of_one_account_sees_nothing_else(desk: DashboardApp, tmp_path: Path) -> None:
-    key = await api_client.client(desk, "of-a", account=desks.A)
-    (of_b,) = (await api(await api_client.client(desk, "of-b", account=desks.B), "/requests", limit=1))["rows"]
-    async with over_http(key) as client, over_stdio("--url", desk.url, folder=tmp_path, METRION_API_KEY=key.key) as own:
+async def test_a_key_of_one_account_sees_nothing_else(dashboard: DashboardApp, tmp_path: Path) -> None:
+    key = await api_client.client(dashboard, "of-a", account=dashboard_app.A)
+    (of_b,) = (await api(await api_client.client(dashboard, "of-b", account=dashboard_app.B), "/requests", limit=1))[
+        "rows"
+    ]
+    async with (
+        over_http(key) as client,
+        over_stdio("--url", dashboard.url, folder=tmp_path, METRION_API_KEY=key.key) as own,
+    ):
         listed = {tool.name for tool in (await client.list_tools()).tools}
         assert listed == tools.TOOLS.keys() - {"completeness"}
         for one in (client, own):
             for name in listed - {"get_request"}:
-                assert desks.B not in json.dumps(await call(one, name, **PERIOD)), name
-                assert "access to this account" in await call(one, name, **PERIOD, account=desks.B), name
+                assert dashboard_app.B not in json.dumps(await call(one, name, **PERIOD)), name
+                assert "access to this account" in await call(one, name, **PERIOD, account=dashboard_app.B), name
             spenders = await call(one, "top_spenders", **PERIOD, group_by="account")
-            assert [row["group"] for row in spenders["rows"]] == [{"account": desks.A}]
+            assert [row["group"] for row in spenders["rows"]] == [{"account": dashboard_app.A}]
             assert "permission" in await call(one, "completeness")
             assert "not found" in await call(one, "get_request", id=of_b["id"])
-        await api_keys.revoke(desk.control.js, name="of-a", account=desks.A)
-        await desk.until_known(key.key, is_valid=False)
+        await api_keys.revoke(dashboard.control.js, name="of-a", account=dashboard_app.A)
+        await dashboard.until_known(key.key, is_valid=False)
         assert "unknown, expired or revoked" in await call(own, "usage")
 
 
@@ -184,9 +188,9 @@ async def check_hostile(client: Client) -> None:
 
 
 async def test_bad_messages_get_an_error_and_nothing_breaks(
-    desk: DashboardApp, monkeypatch: pytest.MonkeyPatch
+    dashboard: DashboardApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = await api_client.client(desk, "hostile")
+    key = await api_client.client(dashboard, "hostile")
     path = "/../../mcp"
     accept = {"Accept": "application/json, text/event-stream"}
     for data, status in (
@@ -200,7 +204,7 @@ async def test_bad_messages_get_an_error_and_nothing_breaks(
         assert answer.status == status and "Traceback" not in answer.text, answer.text
         assert "error" in answer.text or answer.json["detail"]
     assert (await key.ask("GET", path)).status == 405
-    assert (await ApiClient(desk).ask("POST", path, json={})).status == 401
+    assert (await ApiClient(dashboard).ask("POST", path, json={})).status == 401
     async with over_http(key) as client:
         await check_hostile(client)
         monkeypatch.setattr(mcp_server, "MOST_CHARACTERS", 1000)

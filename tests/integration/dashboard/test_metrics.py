@@ -15,12 +15,12 @@ from tests.support import ports
 
 async def test_panels_without_clickhouse_count_as_failed_and_pages_by_their_route() -> None:
     registry, nats = CollectorRegistry(), NatsConnection()
-    books = QueryRunner(f"http://reader:x@127.0.0.1:{ports.free_port()}", seconds=1, metrics=Metrics(registry))
+    runner = QueryRunner(f"http://reader:x@127.0.0.1:{ports.free_port()}", seconds=1, metrics=Metrics(registry))
     door = Authentication(nats=nats, sessions=Sessions(lambda: nats.js), sign_in=False)
-    async with TestClient(TestServer(application(AppContext(runner=books), door))) as client:
+    async with TestClient(TestServer(application(AppContext(runner=runner), door))) as client:
         for path in ("/", "/logs/marked-by-a-visitor", "/nowhere/marked-by-a-visitor?marked-by-a-visitor=1"):
             await (await client.get(path)).read()
-        await books.close()
+        await runner.close()
 
     def sample(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"metrion_dashboard_{name}", labels)

@@ -21,9 +21,8 @@ from services.logger import insert
 from shared import accounts_admin, audit, clickhouse, dashboard_users, events, nats_client
 from shared.agent_tools.catalog import TOOLS
 from shared.rights import RIGHTS
-from tests.support import dashboard_app as desks
+from tests.support import dashboard_app, servers
 from tests.support import sample_rows as made_up
-from tests.support import servers
 from tests.support.dashboard_app import PASSWORD, DashboardApp
 from tests.support.query_runners import SparingRunner
 
@@ -38,22 +37,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.NatsSer
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
+def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.ClickHouseServer]:
     with servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def house(
-    server: servers.NatsServer, books: servers.ClickHouseServer
+    server: servers.NatsServer, clickhouse_server: servers.ClickHouseServer
 ) -> tuple[servers.NatsServer, servers.ClickHouseServer]:
-    asyncio.run(desks.create_data(server, books.url("logger")))
-    return server, books
+    asyncio.run(dashboard_app.create_data(server, clickhouse_server.url("logger")))
+    return server, clickhouse_server
 
 
 @pytest.fixture
-async def desk(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as found:
+async def dashboard(house: tuple[servers.NatsServer, servers.ClickHouseServer]) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(house[0].url("dashboard"), house[1].url("reader")) as found:
         yield found
 
 
@@ -69,12 +68,12 @@ async def lookout(
 ) -> AsyncIterator[DashboardApp]:
     """A dashboard that runs a query of the same account and period once, whoever opens the page."""
     asked = SparingRunner(house[1].url("reader"), results=results)
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), asked=asked) as found:
+    async with dashboard_app.running_dashboard(house[0].url("dashboard"), house[1].url("reader"), asked=asked) as found:
         yield found
 
 
 def path_of(route: str) -> str:
-    path = route.partition(" ")[2].replace("{id}", desks.REQUEST)
+    path = route.partition(" ")[2].replace("{id}", dashboard_app.REQUEST)
     return "/static/app.css" if path == "/static/{name}" else path
 
 
@@ -91,19 +90,19 @@ MAY = {
 # ---------- who may
 
 
-async def test_route_without_an_access_rule_prevents_the_start(desk: DashboardApp) -> None:
-    assert routes.names(desk.app) == set(ALL_ROUTES), "the table names what there is, and nothing else"
+async def test_route_without_an_access_rule_prevents_the_start(dashboard: DashboardApp) -> None:
+    assert routes.names(dashboard.app) == set(ALL_ROUTES), "the table names what there is, and nothing else"
 
     async def forgotten(_: object) -> None: ...
 
-    app = application(desk.app[APP_CONTEXT], desk.door)
+    app = application(dashboard.app[APP_CONTEXT], dashboard.door)
     app.router.add_get("/forgotten", forgotten)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="GET /forgotten"):
         routes.check(app)
 
 
-async def test_no_route_shows_or_changes_anything_before_sign_in(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_no_route_shows_or_changes_anything_before_sign_in(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     for path in GETS:
         answer = await browser.get(path)
         assert answer.status == 303 and answer.headers["Location"].startswith("/signin?next=/"), path
@@ -164,8 +163,10 @@ def _without(text: str, echoed: str) -> str:
     return text
 
 
-async def test_an_accounts_admin_cannot_change_another_account(desk: DashboardApp, server: servers.NatsServer) -> None:
-    browser, before = await desk.browser("admin-a"), await _directory(desk)
+async def test_an_accounts_admin_cannot_change_another_account(
+    dashboard: DashboardApp, server: servers.NatsServer
+) -> None:
+    browser, before = await dashboard.browser("admin-a"), await _directory(dashboard)
     for path in POSTS:
         for form in (
             {"account": "team-b", "name": "token-of-team-b", "cache": "on", "provider": "openai", "key": "sk-12345678"},
@@ -174,46 +175,46 @@ async def test_an_accounts_admin_cannot_change_another_account(desk: DashboardAp
             assert "sk-metrion-" not in answer.text, path
             if ROUTES[f"POST {path}"] is Access.ADMIN:
                 assert answer.status == 403, path
-    after = await _directory(desk)
+    after = await _directory(dashboard)
     assert before.accounts == after.accounts and before.keys == after.keys
     assert before.active("team-b") == after.active("team-b")
 
 
-async def _directory(desk: DashboardApp):  # type: ignore[no-untyped-def]
-    return await accounts_admin.read(desk.control.js)
+async def _directory(dashboard: DashboardApp):  # type: ignore[no-untyped-def]
+    return await accounts_admin.read(dashboard.control.js)
 
 
 # ---------- signing in
 
 
-async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_a_session_cannot_be_planted_and_its_id_changes_at_each_sign_in(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     planted = "61646d696e." + "A" * 43
-    browser.session.cookie_jar.update_cookies({"metrion": planted}, URL(desk.url))
+    browser.session.cookie_jar.update_cookies({"metrion": planted}, URL(dashboard.url))
     assert (await browser.get("/keys")).status == 303
     assert (await browser.sign_in("viewer")).status == 303
-    first = _cookie(browser, desk)
+    first = _cookie(browser, dashboard)
     assert first != planted
     assert (await browser.sign_in("viewer")).status == 303
-    second = _cookie(browser, desk)
+    second = _cookie(browser, dashboard)
     assert second != first
-    stale = await desk.browser()
-    stale.session.cookie_jar.update_cookies({"metrion": first}, URL(desk.url))
+    stale = await dashboard.browser()
+    stale.session.cookie_jar.update_cookies({"metrion": first}, URL(dashboard.url))
     assert (await stale.get("/keys")).status == 303, "the session before the sign-in is over"
 
 
-def _cookie(browser: desks.Browser, desk: DashboardApp) -> str:
-    return browser.session.cookie_jar.filter_cookies(URL(desk.url))["metrion"].value
+def _cookie(browser: dashboard_app.Browser, dashboard: DashboardApp) -> str:
+    return browser.session.cookie_jar.filter_cookies(URL(dashboard.url))["metrion"].value
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
-    desk: DashboardApp, house: tuple[servers.NatsServer, servers.ClickHouseServer]
+    dashboard: DashboardApp, house: tuple[servers.NatsServer, servers.ClickHouseServer]
 ) -> None:
-    plain = (await (await desk.browser()).sign_in("viewer")).headers["Set-Cookie"]
+    plain = (await (await dashboard.browser()).sign_in("viewer")).headers["Set-Cookie"]
     assert plain.startswith("metrion=") and "Secure" not in plain
     for flag in ("HttpOnly", "SameSite=Lax", "Path=/"):
         assert flag in plain
-    async with desks.desk(
+    async with dashboard_app.running_dashboard(
         house[0].url("dashboard"), house[1].url("reader"), dashboard_url="https://metrion.test"
     ) as safe:
         browser = await safe.browser()
@@ -228,21 +229,21 @@ async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
         )
 
 
-async def test_stored_session_record_does_not_contain_a_usable_cookie(desk: DashboardApp) -> None:
-    browser = await desk.browser("viewer")
-    cookie = _cookie(browser, desk)
-    info = await desk.control.js.stream_info(dashboard_users.STREAM)
+async def test_stored_session_record_does_not_contain_a_usable_cookie(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("viewer")
+    cookie = _cookie(browser, dashboard)
+    info = await dashboard.control.js.stream_info(dashboard_users.STREAM)
     for sequence in range(1, info.state.last_seq + 1):
         try:
-            message = await desk.control.js.get_msg(dashboard_users.STREAM, sequence)
+            message = await dashboard.control.js.get_msg(dashboard_users.STREAM, sequence)
         except Exception:
             continue
         assert cookie.partition(".")[2] not in f"{message.subject} {message.data!r}"
         assert PASSWORD not in f"{message.data!r}"
 
 
-async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttled(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttled(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     wrong, nobody = await browser.sign_in("viewer", "wrong password"), await browser.sign_in("nobody", "wrong password")
     assert wrong.status == nobody.status == 401
     assert wrong.text.replace("viewer", "nobody") == nobody.text
@@ -253,34 +254,34 @@ async def test_wrong_password_looks_like_an_unknown_user_and_guessing_is_throttl
 
 
 @pytest.mark.parametrize("next_", ["//evil.example/", "https://evil.example", "/\\evil.example", "/signout"])
-async def test_sign_in_never_redirects_to_another_site(desk: DashboardApp, next_: str) -> None:
-    assert (await (await desk.browser()).sign_in("viewer", following=next_)).headers["Location"] == "/"
+async def test_sign_in_never_redirects_to_another_site(dashboard: DashboardApp, next_: str) -> None:
+    assert (await (await dashboard.browser()).sign_in("viewer", following=next_)).headers["Location"] == "/"
 
 
-async def test_signing_out_ends_the_session_on_the_server(desk: DashboardApp) -> None:
-    browser = await desk.browser("viewer")
-    kept = _cookie(browser, desk)
+async def test_signing_out_ends_the_session_on_the_server(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("viewer")
+    kept = _cookie(browser, dashboard)
     assert (await browser.post("/signout")).status == 303
-    thief = await desk.browser()
-    thief.session.cookie_jar.update_cookies({"metrion": kept}, URL(desk.url))
+    thief = await dashboard.browser()
+    thief.session.cookie_jar.update_cookies({"metrion": kept}, URL(dashboard.url))
     assert (await thief.get("/keys")).status == 303
 
 
 @pytest.mark.parametrize(
     "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {}]
 )
-async def test_cross_site_requests_change_nothing(desk: DashboardApp, headers: dict[str, str]) -> None:
-    browser = await desk.browser("admin")
+async def test_cross_site_requests_change_nothing(dashboard: DashboardApp, headers: dict[str, str]) -> None:
+    browser = await dashboard.browser("admin")
     browser.origin = headers
-    before = await _directory(desk)
+    before = await _directory(dashboard)
     for path in (*POSTS, "/signin", "/signout"):
         answer = await browser.post(path, {"account": "team-a", "name": "planted", "password": "x"})
         assert answer.status == 403, path
-    assert (await _directory(desk)).tokens == before.tokens
+    assert (await _directory(dashboard)).tokens == before.tokens
 
 
-async def test_unknown_host_name_is_refused(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin")
+async def test_unknown_host_name_is_refused(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin")
     for path in (*GETS, "/signin", "/static/app.css"):
         answer = await browser.get(path, Host="evil.example")
         assert answer.status == 421 and "team-a" not in answer.text, path
@@ -290,7 +291,7 @@ async def test_proxy_headers_are_trusted_from_the_trusted_proxy_only(
     house: tuple[servers.NatsServer, servers.ClickHouseServer],
 ) -> None:
     for trusted, status in (("127.0.0.0/8", 200), ("10.0.0.0/8", 303)):
-        async with desks.desk(
+        async with dashboard_app.running_dashboard(
             house[0].url("dashboard"), house[1].url("reader"),
             dashboard_proxy_header="X-Forwarded-User", dashboard_proxy_trusted=(trusted,),
         ) as behind:  # fmt: skip
@@ -298,15 +299,15 @@ async def test_proxy_headers_are_trusted_from_the_trusted_proxy_only(
             assert (await browser.get("/keys", **{"X-Forwarded-User": "viewer-a"})).status == status, trusted
             assert (await browser.get("/keys", **{"X-Forwarded-User": "nobody"})).status == 303
             assert (await browser.get("/audit", **{"X-Forwarded-User": "viewer-a"})).status in (403, 303)
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as without:
+    async with dashboard_app.running_dashboard(house[0].url("dashboard"), house[1].url("reader")) as without:
         assert (await (await without.browser()).get("/keys", **{"X-Forwarded-User": "admin"})).status == 303
 
 
 # ---------- changes
 
 
-async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin")
+async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin")
     page = await browser.get("/keys")
     for right in RIGHTS:
         assert f'<input type="checkbox" name="allow" value="{right}">' in page.text
@@ -315,19 +316,19 @@ async def test_a_token_confined_to_models_is_given_rights_that_the_page_shows(de
     made = await browser.post("/keys/token", form)
     assert made.status == 200
     assert ">gpt-*, batches, files<" in made.text
-    tokens = (await accounts_admin.read(desk.control.js)).tokens.values()
+    tokens = (await accounts_admin.read(dashboard.control.js)).tokens.values()
     (token,) = (token for token in tokens if token.name == "confined")
     assert (token.models, token.allow) == (("gpt-*",), ("batches", "files"))
-    (record,) = (record for record in await audit.read(desk.control.js) if record.subject == "confined")
+    (record,) = (record for record in await audit.read(dashboard.control.js) if record.subject == "confined")
     assert record.details["allow"] == "batches,files"
     refused = await browser.post("/keys/token", {"account": "team-a", "name": "odd", "allow": "everything"})
     assert "unknown right" in refused.text.lower()
 
 
 async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_secret(
-    desk: DashboardApp, caplog: pytest.LogCaptureFixture, server: servers.NatsServer
+    dashboard: DashboardApp, caplog: pytest.LogCaptureFixture, server: servers.NatsServer
 ) -> None:
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     assert (await browser.post("/cache/purge", {"all": "1"})).status == 200  # no account's
     secret_key = "sk-provider-very-secret-1234"
     made = await browser.post("/keys/token", {"account": "team-a", "name": "audited", "models": "gpt-*"})
@@ -339,11 +340,11 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
     assert "…1234" in stored.text
     user = await browser.post("/settings/user", {"name": "ann@example.com", "role": "viewer", "account": "team-a"})
     (password,) = re.findall(r'value="([A-Za-z0-9]{20})"', user.text)
-    secrets = (token, second, secret_key, password, PASSWORD, desks.SECRET_KEY, *server.passwords.values())
+    secrets = (token, second, secret_key, password, PASSWORD, dashboard_app.SECRET_KEY, *server.passwords.values())
     for path in GETS:
         text = (await browser.get(path)).text
         assert not [secret for secret in secrets if secret in text], path
-    records = await audit.read(desk.control.js)
+    records = await audit.read(dashboard.control.js)
     done = [(record.area, record.action, record.subject) for record in records]
     for what in (("token", "create", "audited"), ("token", "regenerate", "audited"), ("key", "set", "openai"),
                  ("user", "create", "ann@example.com")):  # fmt: skip
@@ -352,25 +353,25 @@ async def test_a_token_is_shown_once_and_every_change_is_on_record_without_a_sec
         record.by == "admin" and record.via == "dashboard" and record.address == "127.0.0.1" for record in records[:4]
     )
     assert not [secret for secret in secrets if secret in repr(records) or secret in caplog.text]
-    assert (await (await desk.browser()).sign_in("ann@example.com", password)).status == 303
+    assert (await (await dashboard.browser()).sign_in("ann@example.com", password)).status == 303
     page = await browser.get("/audit?area=key")
     assert "openai" in page.text and "ann@example.com" not in page.text
-    confined = await (await desk.browser("admin-a")).get("/audit")
-    own = [record for record in await audit.read(desk.control.js) if record.account == "team-a"]
+    confined = await (await dashboard.browser("admin-a")).get("/audit")
+    own = [record for record in await audit.read(dashboard.control.js) if record.account == "team-a"]
     assert "audited" in confined.text and len(re.findall("<tr><th scope=.row", confined.text)) == len(own)
 
 
-async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: DashboardApp) -> None:
-    operator = await desk.browser("admin")
+async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(dashboard: DashboardApp) -> None:
+    operator = await dashboard.browser("admin")
     await operator.post("/settings/user", {"name": "bob", "role": "admin", "account": "team-a"})
-    await dashboard_users.change(desk.control.js, "bob", password=desks.CHEAP)
-    bob = await desk.browser("bob")
+    await dashboard_users.change(dashboard.control.js, "bob", password=dashboard_app.CHEAP)
+    bob = await dashboard.browser("bob")
     assert (await bob.get("/audit")).status == 200
     await operator.post("/settings/user/change", {"name": "bob", "role": "viewer", "account": "team-a"})
     assert (await bob.get("/keys")).status == 303
-    bob = await desk.browser("bob")
+    bob = await dashboard.browser("bob")
     assert (await bob.get("/audit")).status == 403
-    other = await desk.browser("bob")
+    other = await dashboard.browser("bob")
     form = {"old": PASSWORD, "new": "another good password", "again": "another good password"}
     assert (await other.post("/settings/password", form | {"old": "wrong password"})).status == 422
     assert (await other.post("/settings/password", form)).status == 200
@@ -381,13 +382,13 @@ async def test_a_change_of_rights_or_password_ends_the_sessions_at_once(desk: Da
     assert (await operator.post("/settings/user/delete", {"name": "admin"})).status == 422, "nobody removes themselves"
 
 
-async def test_user_can_end_own_sessions_only(desk: DashboardApp) -> None:
-    here, there = await desk.browser("viewer"), await desk.browser("viewer")
+async def test_user_can_end_own_sessions_only(dashboard: DashboardApp) -> None:
+    here, there = await dashboard.browser("viewer"), await dashboard.browser("viewer")
     page = await here.get("/settings")
     digests = re.findall(r'name="session" value="([0-9a-f]{64})"', page.text)
-    found = await desk.door.sessions.find(_cookie(there, desk))
+    found = await dashboard.door.sessions.find(_cookie(there, dashboard))
     assert found is not None and found[1] in digests
-    stranger = await desk.browser("viewer-a")
+    stranger = await dashboard.browser("viewer-a")
     await stranger.post("/settings/session/end", {"session": found[1]})
     assert (await there.get("/keys")).status == 200
     await here.post("/settings/session/end", {"session": found[1]})
@@ -395,8 +396,8 @@ async def test_user_can_end_own_sessions_only(desk: DashboardApp) -> None:
     assert (await here.get("/keys")).status == 200
 
 
-async def test_hostile_names_are_escaped(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin")
+async def test_hostile_names_are_escaped(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin")
     hostile = '"><script>alert(1)</script>'
     for path, form in (
         ("/keys/token", {"account": "team-a", "name": hostile}),
@@ -444,18 +445,18 @@ async def test_hostile_names_are_escaped(desk: DashboardApp) -> None:
     assert "&lt;script&gt;" in (await browser.get("/keys")).text
 
 
-async def test_a_form_of_endless_length_is_refused(desk: DashboardApp) -> None:
-    browser = await desk.browser()
+async def test_a_form_of_endless_length_is_refused(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser()
     assert (await browser.post("/signin", {"name": "x" * 100_000, "password": "y"})).status == 413
 
 
-async def test_dead_letters_can_be_viewed_and_discarded(desk: DashboardApp, server: servers.NatsServer) -> None:
+async def test_dead_letters_can_be_viewed_and_discarded(dashboard: DashboardApp, server: servers.NatsServer) -> None:
     logger = await nats_client.connect(server.url("logger"), service="logger")
     done = await logger.jetstream().publish(
         "metrion.dead.bad_event", b"<b>poison", headers={"Metrion-Reason": "bad_event", "Metrion-Detail": "<i>no"}
     )
     await logger.close()
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     page = await browser.get("/health")
     assert "bad event" in page.text and "&lt;b&gt;poison" in page.text and "<b>poison" not in page.text
     young = await browser.post("/health/replay", {"sequence": str(done.seq)})
@@ -465,7 +466,7 @@ async def test_dead_letters_can_be_viewed_and_discarded(desk: DashboardApp, serv
 
 
 async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
-    desk: DashboardApp, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
+    dashboard: DashboardApp, server: servers.NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "DEDUP_WINDOW", timedelta(0))
     logger = await nats_client.connect(server.url("logger"), service="logger")
@@ -474,7 +475,7 @@ async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
         reason: await js.publish(f"metrion.dead.{reason}", reason.encode(), headers={"Metrion-Reason": reason})
         for reason in ("bad_row", "bad_frame")
     }
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     for reason, letter in letters.items():
         done = await browser.post("/health/replay", {"sequence": str(letter.seq)})
         assert done.status == 200 and f"Event {letter.seq} requeued" in done.text
@@ -485,33 +486,35 @@ async def test_replayed_dead_letter_is_sent_to_the_loggers_and_removed(
     await logger.close()
 
 
-async def test_the_first_request_of_a_token_is_noticed(desk: DashboardApp, books: servers.ClickHouseServer) -> None:
-    browser = await desk.browser("viewer-a")
+async def test_the_first_request_of_a_token_is_noticed(
+    dashboard: DashboardApp, clickhouse_server: servers.ClickHouseServer
+) -> None:
+    browser = await dashboard.browser("viewer-a")
     asked = "/integrate/seen?account=team-a&token=fresh"
     assert json.loads((await browser.get(asked)).text)["requests"] == 0
     row = made_up.generate(9, account="team-a", count=1)[0]
     row = msgspec.structs.replace(row, token="fresh", started_at=datetime.now(UTC), status=200, model="gpt-4o")
-    client = await clickhouse.connect(books.url("logger"), service="logger")
+    client = await clickhouse.connect(clickhouse_server.url("logger"), service="logger")
     assert not await insert.insert(client, [row])
     await client.close()
     found = json.loads((await browser.get(asked)).text)
     assert (found["requests"], found["status"], found["model"], found["failed"]) == (1, 200, "gpt-4o", False)
     assert "gpt-4o, status 200" in (await browser.get("/integrate?token=fresh")).text
     assert (
-        await (await desk.browser("admin-a")).get("/integrate/seen?account=team-b&token=token-of-team-b")
+        await (await dashboard.browser("admin-a")).get("/integrate/seen?account=team-b&token=token-of-team-b")
     ).status == 403
 
 
 async def test_failed_first_request_is_shown_as_failed_with_its_reason(
-    desk: DashboardApp, books: servers.ClickHouseServer
+    dashboard: DashboardApp, clickhouse_server: servers.ClickHouseServer
 ) -> None:
-    browser = await desk.browser("viewer-a")
+    browser = await dashboard.browser("viewer-a")
     row = made_up.generate(10, account="team-a", count=1)[0]
     row = msgspec.structs.replace(
         row, token="keyless", started_at=datetime.now(UTC), status=401, outcome="complete", error_type="no_key",
         error_message="There is no provider key.",
     )  # fmt: skip
-    client = await clickhouse.connect(books.url("logger"), service="logger")
+    client = await clickhouse.connect(clickhouse_server.url("logger"), service="logger")
     assert not await insert.insert(client, [row])
     await client.close()
     found = json.loads((await browser.get("/integrate/seen?account=team-a&token=keyless")).text)
@@ -521,17 +524,19 @@ async def test_failed_first_request_is_shown_as_failed_with_its_reason(
     assert f'href="/logs/{row.id}"' in page and 'data-state="bad"' in page
 
 
-async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a_person(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin-a")
+async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a_person(
+    dashboard: DashboardApp,
+) -> None:
+    browser = await dashboard.browser("admin-a")
     form = {"account": "team-a", "name": "codex-ann", "requester": "ann@example.com"}
     page = await browser.post("/integrate/token?tool=codex", form)
     (secret,) = set(re.findall(r"sk-metrion-[0-9a-f]{32}", page.text))
     assert f"METRION_TOKEN={secret}" in page.text and "~/.codex/config.toml" in page.text
     assert "base_url = &#34;http://127.0.0.1:8080/api/proxy/openai/v1&#34;" in page.text
-    js = desk.control.js
+    js = dashboard.control.js
     created = next(one for one in (await accounts_admin.read(js)).tokens.values() if one.name == "codex-ann")
     assert created.requester == "ann@example.com"
-    viewer = await desk.browser("viewer-a")
+    viewer = await dashboard.browser("viewer-a")
     for tool in TOOLS.values():
         text = (await viewer.get(f"/integrate?tool={tool.name}")).text
         assert f"metrion agent setup {tool.name} --gateway http://127.0.0.1:8080" in text
@@ -541,8 +546,8 @@ async def test_integrate_shows_each_coding_agent_its_files_with_a_new_token_of_a
         )
 
 
-async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: DashboardApp) -> None:
-    admin, viewer = await desk.browser("admin-a"), await desk.browser("viewer-a")
+async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(dashboard: DashboardApp) -> None:
+    admin, viewer = await dashboard.browser("admin-a"), await dashboard.browser("viewer-a")
     hint = "No Mistral key in account team-a"
     page = (await viewer.get("/integrate?provider=mistral")).text
     assert hint in page and "/integrate/key" not in page
@@ -556,8 +561,8 @@ async def test_integrate_says_that_a_provider_key_is_missing_and_takes_it(desk: 
     assert (await admin.post("/integrate/key", {**form, "account": "team-b"})).status == 403
 
 
-async def test_integrate_shows_how_to_use_a_key_of_ones_own(desk: DashboardApp) -> None:
-    browser = await desk.browser("viewer-a")
+async def test_integrate_shows_how_to_use_a_key_of_ones_own(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("viewer-a")
     for provider in ("anthropic", "openai"):
         stored = (await browser.get(f"/integrate?provider={provider}")).text
         own = (await browser.get(f"/integrate?provider={provider}&key=own")).text
@@ -573,8 +578,8 @@ async def test_pages_stay_readable_and_explain_why_changes_fail_while_nats_is_do
     house: tuple[servers.NatsServer, servers.ClickHouseServer], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("own")) as own:
-        await desks.create_accounts(own)
-        async with desks.desk(own.url("dashboard"), house[1].url("reader")) as alone:
+        await dashboard_app.create_accounts(own)
+        async with dashboard_app.running_dashboard(own.url("dashboard"), house[1].url("reader")) as alone:
             browser = await alone.browser("admin")
             assert (await browser.get(f"/requesters?{PERIOD}")).status == 200
             own.kill()

@@ -1,4 +1,4 @@
-"""Each panel of the Grafana dashboard of cost has an answer, the books' own figures, for all accounts and for a chosen one."""
+"""Each panel of the Grafana dashboard of cost returns the figures of the stored rows, for all accounts and for a chosen one."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A request whose body breaks off or is wrongly framed is answered at once and booked as what it was."""
+"""A request whose body breaks off or is wrongly framed is answered at once and recorded as what it was."""
 
 import asyncio
 import logging

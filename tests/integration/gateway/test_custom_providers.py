@@ -134,10 +134,10 @@ def client(port: int, name: str = "vllm") -> "openai.AsyncOpenAI":
     return openai.AsyncOpenAI(base_url=f"http://127.0.0.1:{port}/api/proxy/{name}/v1", api_key=TOKEN, max_retries=0)
 
 
-def recorded_row(book: Any, folder: Path) -> rows.ResponseRow:
+def recorded_row(events: Any, folder: Path) -> rows.ResponseRow:
     file = folder / "prices.toml"
     file.write_text(PRICES)
-    return rows.response_row(book.last, Table.load(file))
+    return rows.response_row(events.last, Table.load(file))
 
 
 ASK: dict[str, Any] = {"model": "qwen3-32b", "messages": [{"role": "user", "content": "Sag hallo"}]}

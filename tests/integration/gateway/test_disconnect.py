@@ -65,7 +65,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def row_of(gateway: System) -> ResponseRow:
-    """The row of the one request, once it is booked."""
+    """The row of the one request, once it is recorded."""
     await until(lambda: len(gateway.events) == 2)
     found = rows.row(gateway.events.last)
     assert isinstance(found, ResponseRow)

@@ -300,7 +300,7 @@ async def test_a_provider_cannot_speak_for_the_gateways_origin() -> None:
             assert gone not in got
 
 
-BOOKED = [
+RECORDED = [
     ("large body", request(body=b"x" * 200_000), 413, "body_too_large"),
     ("large chunks", request(body=(b"4000\r\n" + b"x" * 0x4000 + b"\r\n") * 10 + b"0\r\n\r\n", length=False, headers=b"Transfer-Encoding: chunked\r\n"), 413, "body_too_large"),
     ("requester", request(headers=b"x-metrion-user: " + b"u" * 257 + b"\r\n"), 400, "invalid_header"),
@@ -310,7 +310,7 @@ BOOKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "data", "status", "kind"), BOOKED, ids=[row[0] for row in BOOKED])
+@pytest.mark.parametrize(("name", "data", "status", "kind"), RECORDED, ids=[row[0] for row in RECORDED])
 async def test_invalid_request_of_a_known_caller_is_refused_and_recorded(
     name: str, data: bytes, status: int, kind: str
 ) -> None:

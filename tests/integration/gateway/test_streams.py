@@ -1,4 +1,4 @@
-"""A stream whose usage only the gateway asked for: the client gets none of it, the books get all of it."""
+"""A stream whose usage only the gateway asked for: the client gets none of it, the row has all of it."""
 
 import gzip
 import json

@@ -106,7 +106,7 @@ def test_batch_is_billed_once_to_the_requester_who_fetched_it_first(account_rows
         account_rows.fetch(batch),
         account_rows.fetch(batch, minutes=1),
     )
-    assert account_rows.passes() == [0, 1], "claimed, then booked"
+    assert account_rows.passes() == [0, 1], "claimed, then recorded"
     account_rows.store(*(account_rows.fetch(batch, requester="eve", minutes=3 + n) for n in range(5)))
     assert account_rows.passes(3) == [0, 0, 0]
     (row,) = account_rows.batch_rows()

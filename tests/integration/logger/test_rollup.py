@@ -92,7 +92,7 @@ class World:
         patch.setattr(rollup, "state", at_our_time)
         patch.setattr(rollup, "execute", until_killed)
 
-    async def book(self, batch: list[ResponseRow]) -> None:
+    async def insert(self, batch: list[ResponseRow]) -> None:
         """Insert."""
         if batch:
             await insert(self.client, batch, ingested_at=self.now)
@@ -131,7 +131,7 @@ class World:
             left[0] -= 1
             if left[0] == -1:
                 self.now += timedelta(seconds=1)
-                await self.book(meanwhile)
+                await self.insert(meanwhile)
                 await rollup.refresh(client)
             await tell(client, statement, **parameters)
 
@@ -255,7 +255,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(
             [
-                "book",
+                "insert",
                 "slowly",
                 "interrupt",
                 "answer",
@@ -280,8 +280,8 @@ LONG, SHORT = SETTLED, timedelta(seconds=1)
 
 
 HISTORIES: dict[str, Steps] = {
-    "a pass is cut off": [("book", 5, LONG), ("cut off", 1, LONG), ("refresh", 0, LONG)],
-    "an insert takes long": [("book", 5, LONG), ("slowly", 5, LONG), ("refresh", 0, LONG), ("refresh", 0, LONG)],
+    "a pass is cut off": [("insert", 5, LONG), ("cut off", 1, LONG), ("refresh", 0, LONG)],
+    "an insert takes long": [("insert", 5, LONG), ("slowly", 5, LONG), ("refresh", 0, LONG), ("refresh", 0, LONG)],
     "a response comes late": [
         ("interrupt", 9, LONG),
         ("refresh", 0, LONG),
@@ -302,7 +302,7 @@ HISTORIES: dict[str, Steps] = {
         ("days", 11, LONG),
         ("reprice", 9, LONG),
     ],
-    "a new price": [("book", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)],
+    "a new price": [("insert", 9, LONG), ("refresh", 0, LONG), ("reprice", 9, LONG), ("verify", 0, SHORT)],
 }
 
 
@@ -348,21 +348,21 @@ async def _step(world: World, step: str, number: int, choose: random.Random) -> 
     known = expected_usage.newest(world.versions)
     some = choose.sample(known, min(len(known), number + 1))
     fresh = some_requests(number + 1, choose=choose, until=world.now)
-    if step == "book":
-        await world.book(fresh)
+    if step == "insert":
+        await world.insert(fresh)
     elif step == "days":
         await world.cut_off_days(number)
     elif step == "slowly":
         await world.book_slowly(fresh)
     elif step == "interrupt":
-        await world.book([interrupted(row) for row in fresh])
+        await world.insert([interrupted(row) for row in fresh])
     elif step == "answer":  # what was interrupted, or never heard of
-        await world.book([msgspec.structs.replace(row, **_ending(choose)) for row in some if row.version == 1])
+        await world.insert([msgspec.structs.replace(row, **_ending(choose)) for row in some if row.version == 1])
     elif step == "again":
-        await world.book(choose.sample(world.versions, min(len(world.versions), number + 1)))
+        await world.insert(choose.sample(world.versions, min(len(world.versions), number + 1)))
     elif step == "reprice":
         priced = [row for row in some if row.version >= 2]
-        await world.book(
+        await world.insert(
             [
                 msgspec.structs.replace(r, version=r.version + 1, cost=money(f"0.{number}1"), cost_reason="")
                 for r in priced
@@ -391,7 +391,7 @@ def _ending(choose: random.Random) -> dict[str, Any]:
 async def test_an_upgrade_sums_up_the_sessions_of_stored_requests_while_others_arrive(world: World) -> None:
     choose = random.Random(1)
     client = world.client
-    await world.book(some_requests(60, choose=choose))
+    await world.insert(some_requests(60, choose=choose))
     world.now += 2 * rollup_days.SETTLING  # both days are over
     await rollup.refresh(client)
     await rollup_days.refresh(client)
@@ -404,9 +404,9 @@ async def test_an_upgrade_sums_up_the_sessions_of_stored_requests_while_others_a
         tell = rollup.execute
 
         async def among_inserts(client: AsyncClient, statement: str, **parameters: Any) -> None:
-            await world.book(some_requests(2, choose=choose))
+            await world.insert(some_requests(2, choose=choose))
             await tell(client, statement, **parameters)
-            await world.book(some_requests(2, choose=choose))
+            await world.insert(some_requests(2, choose=choose))
 
         patch.setattr(rollup, "execute", among_inserts)
         await rollup_days.refresh(client)
@@ -448,14 +448,14 @@ async def check_sessions(world: World) -> None:
 async def test_erased_requesters_and_late_responses_leave_the_sums_of_sessions(world: World) -> None:
     one = [request(START - timedelta(days=1), session="s", requester="ann", cost=money("0.5"))]
     two = [interrupted(request(START - timedelta(days=1), session="s", requester="bob"))]
-    await world.book([*one, *two])
+    await world.insert([*one, *two])
     world.now += 2 * rollup_days.SETTLING
     await rollup.refresh(world.client)
     await rollup_days.refresh(world.client)
     answered = request(
         START - timedelta(days=1), id=two[0].id, session="s", requester="bob", model="late", cost=money("0.25")
     )
-    await world.book([answered])
+    await world.insert([answered])
     await check_sessions(world)
     world.now += SETTLED
     await rollup_days.refresh(world.client)

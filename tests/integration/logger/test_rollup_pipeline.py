@@ -69,21 +69,21 @@ def late(events: Sequence[Event], *, days: float) -> list[Event]:
     return found
 
 
-def booked(events: Sequence[Event]) -> list[ResponseRow]:
+def recorded(events: Sequence[Event]) -> list[ResponseRow]:
     return [rows.response_row(event) for event in events if isinstance(event, ResponseEvent)]
 
 
 async def assert_counted(line: lines.Line, events: Sequence[Event]) -> None:
     """Requests, views and, after a pass, the rollup: each request once."""
     client = await clickhouse.connect(line.clickhouse.url(), service="test")
-    accounts = {row.account for row in booked(events)}
+    accounts = {row.account for row in recorded(events)}
     totals = [name for name in KEY if name != "requester"]
     try:
         for sources in (("usage", "usage_totals"), ("usage_15m FINAL", "usage_totals_15m FINAL")):
             for source, key in zip(sources, (KEY, totals), strict=True):
                 found = await stored_usage(client, source, key=key)
                 ours = {group: sums for group, sums in found.items() if group[0] in accounts}
-                assert ours == figures(booked(events), key=key), source
+                assert ours == figures(recorded(events), key=key), source
             await rollup.refresh(client)
     finally:
         await client.close()

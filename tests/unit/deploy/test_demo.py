@@ -237,8 +237,8 @@ def test_a_month_has_growth_weekends_an_incident_a_runaway_and_a_new_model() -> 
     assert by_week == sorted(by_week)
     weekend = [count for number, count in enumerate(counts) if PLAN.day(number).weekday() > 4]
     assert max(weekend) < min(count for number, count in enumerate(counts) if PLAN.day(number).weekday() < 5)
-    booked = {number: [rows.row(event) for event in day(number, counts[number])] for number in range(PLAN.days)}
-    responses = {number: [row for row in one if isinstance(row, rows.ResponseRow)] for number, one in booked.items()}
+    recorded = {number: [rows.row(event) for event in day(number, counts[number])] for number in range(PLAN.days)}
+    responses = {number: [row for row in one if isinstance(row, rows.ResponseRow)] for number, one in recorded.items()}
     errors = {number: sum(row.status == 529 for row in one) for number, one in responses.items()}
     assert max(errors, key=lambda number: errors[number]) == month.incident_day(PLAN)
     cost = {number: sum(row.cost or 0 for row in one) for number, one in responses.items()}

@@ -18,8 +18,7 @@ from shared.alerts import built_in, channel_admin, channel_secrets, rule_admin
 from shared.alerts.model import SYSTEM, TEST_SUBJECT, TrialReply, TrialRequest
 from shared.limits.model import Scope
 from shared.vault import Vault
-from tests.support import alert_records, servers
-from tests.support import dashboard_app as desks
+from tests.support import alert_records, dashboard_app, servers
 from tests.support.alert_records import email, rule, state
 from tests.support.dashboard_app import A, B, DashboardApp
 from tests.support.page_markup import Page
@@ -37,13 +36,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)) as found:
+async def dashboard(house: House) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(
+        house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)
+    ) as found:
         yield found
         js = found.control.js
         for one in await rule_admin.rules(js):
@@ -62,7 +63,7 @@ async def logger(house: House) -> AsyncIterator[Client]:
         await nc.close()
 
 
-async def page(browser: desks.Browser, path: str = "/alerts") -> Page:
+async def page(browser: dashboard_app.Browser, path: str = "/alerts") -> Page:
     answer = await browser.get(path)
     assert answer.status == 200, answer.text
     assert len(answer.text.encode()) < 150_000
@@ -79,8 +80,8 @@ def card(found: Page, name: str) -> str:
 # ---------- what is shown
 
 
-async def test_a_rule_is_shown_with_its_state_and_channels(desk: DashboardApp, house: House) -> None:
-    js = desk.control.js
+async def test_a_rule_is_shown_with_its_state_and_channels(dashboard: DashboardApp, house: House) -> None:
+    js = dashboard.control.js
     await channel_admin.put(js, email("ops", A))
     calm = rule("calm", A, channels=("ops",))
     loud = rule("loud", A, measure="error_rate", threshold=Decimal("2.5"), period="15m", warn_percent=0)
@@ -91,7 +92,7 @@ async def test_a_rule_is_shown_with_its_state_and_channels(desk: DashboardApp, h
         await alert_records.note_state(
             nc, loud, state(loud, "alert", "7.1", notified="alert", notified_at=loud.created_at)
         )
-    found = await page(await desk.browser("viewer-a"))
+    found = await page(await dashboard.browser("viewer-a"))
     text = card(found, f"{A}-calm")
     assert "OK" in text and "Cost this month: USD 500.00" in text
     assert "Now USD 12.35" in text and "warns at 90% · to ops" in text
@@ -101,18 +102,20 @@ async def test_a_rule_is_shown_with_its_state_and_channels(desk: DashboardApp, h
     assert "Paused" in card(found, f"{A}-new")
 
 
-async def test_state_of_a_former_rule_of_that_name_is_not_shown(desk: DashboardApp, house: House) -> None:
+async def test_state_of_a_former_rule_of_that_name_is_not_shown(dashboard: DashboardApp, house: House) -> None:
     former = rule("again", A)
     async with logger(house) as nc:
         await alert_records.note_state(nc, former, state(former, "alert", "999"))
-    await rule_admin.create(desk.control.js, rule("again", A))
-    text = card(await page(await desk.browser("viewer-a")), f"{A}-again")
+    await rule_admin.create(dashboard.control.js, rule("again", A))
+    text = card(await page(await dashboard.browser("viewer-a")), f"{A}-again")
     assert "Not evaluated yet" in text and "999" not in text
 
 
-async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk: DashboardApp, house: House) -> None:
+async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(
+    dashboard: DashboardApp, house: House
+) -> None:
     each = rule("people", A, by="requester")
-    await rule_admin.create(desk.control.js, each)
+    await rule_admin.create(dashboard.control.js, each)
     hostile = "<script>alert(1)</script>"
     async with logger(house) as nc:
         for number in range(12):
@@ -122,7 +125,7 @@ async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk
         worst = state(each, "alert", "600", hostile)
         await alert_records.note_state(nc, each, worst)
         await alert_records.note_state(nc, each, worst, whole=True)
-    found = await page(await desk.browser("viewer-a"))
+    found = await page(await dashboard.browser("viewer-a"))
     text = card(found, f"{A}-people")
     assert text.index("&lt;script&gt;") < text.index("person-11") < text.index("person-03")
     assert text.count("&lt;script&gt;") == 1
@@ -130,7 +133,7 @@ async def test_of_a_rule_of_each_value_those_above_the_threshold_are_listed(desk
     assert "Now USD 600.00" in text
 
 
-async def test_the_last_fifty_messages_are_listed_with_failures(desk: DashboardApp, house: House) -> None:
+async def test_the_last_fifty_messages_are_listed_with_failures(dashboard: DashboardApp, house: House) -> None:
     own = rule("monthly", A)
     theirs = rule("secret-rule", B)
     async with logger(house) as nc:
@@ -138,20 +141,20 @@ async def test_the_last_fifty_messages_are_listed_with_failures(desk: DashboardA
             await alert_records.note_sent(nc, own, "warning", f"USD {number}", ago=100 + number, reached=("ops",))
         await alert_records.note_sent(nc, own, "alert", "USD 501.00", subject="ann", failed={"chat": "status <404>"})
         await alert_records.note_sent(nc, theirs, "alert", "USD 1.00")
-    rows = (await page(await desk.browser("viewer-a"))).tables["history"]
+    rows = (await page(await dashboard.browser("viewer-a"))).tables["history"]
     assert len(rows) == 1 + 50
     assert rows[1][1:] == ["monthly", "alert", "ann", "USD 501.00", "chat failed: status <404>"]
     assert rows[2][1:] == ["monthly", "warning", "–", "USD 0", "ops"]
-    everybody = (await page(await desk.browser("viewer"))).html
+    everybody = (await page(await dashboard.browser("viewer"))).html
     assert "secret-rule" in everybody and "&lt;404&gt;" in everybody
 
 
-async def test_only_admins_see_recipients_that_were_refused(desk: DashboardApp, house: House) -> None:
+async def test_only_admins_see_recipients_that_were_refused(dashboard: DashboardApp, house: House) -> None:
     reason = "smtp.example.com: refused: me@example.com (SMTP status 550), o'x@example.com (SMTP status 552)"
     async with logger(house) as nc:
         await alert_records.note_sent(nc, rule("refused", A), "alert", "USD 1.00", failed={"mail": reason})
     rows = {
-        name: next(row[-1] for row in (await page(await desk.browser(name))).tables["history"] if "refused" in row)
+        name: next(row[-1] for row in (await page(await dashboard.browser(name))).tables["history"] if "refused" in row)
         for name in ("viewer-a", "viewer", "admin-a", "admin")
     }
     assert rows["admin"] == rows["admin-a"] == f"mail failed: {reason}"
@@ -159,10 +162,10 @@ async def test_only_admins_see_recipients_that_were_refused(desk: DashboardApp, 
     assert rows["viewer"] == rows["viewer-a"] == f"mail failed: {hidden}"
 
 
-async def test_many_rules_are_shown_a_page_at_a_time(desk: DashboardApp) -> None:
+async def test_many_rules_are_shown_a_page_at_a_time(dashboard: DashboardApp) -> None:
     for number in range(25):
-        await rule_admin.create(desk.control.js, rule(f"n{number:02}", A))
-    browser = await desk.browser("admin")
+        await rule_admin.create(dashboard.control.js, rule(f"n{number:02}", A))
+    browser = await dashboard.browser("admin")
     shown = []
     for number in (1, 2):
         found = await page(browser, f"/alerts?page={number}")
@@ -175,8 +178,8 @@ async def test_many_rules_are_shown_a_page_at_a_time(desk: DashboardApp) -> None
     assert "No alerts on this page." in (await page(browser, "/alerts?page=9")).html
 
 
-async def test_a_full_page_stays_light(desk: DashboardApp, house: House) -> None:
-    js = desk.control.js
+async def test_a_full_page_stays_light(dashboard: DashboardApp, house: House) -> None:
+    js = dashboard.control.js
     for number in range(20):
         await channel_admin.put(js, email(f"a-channel-of-somebody-{number:02}", A))
     channels = tuple(f"a-channel-of-somebody-{number:02}" for number in range(5))
@@ -189,36 +192,36 @@ async def test_a_full_page_stays_light(desk: DashboardApp, house: House) -> None
                 await alert_records.note_state(nc, each, raised)
             for ago in range(3):
                 await alert_records.note_sent(nc, each, "alert", "USD 501.25", ago=ago, reached=channels)
-    found = await page(await desk.browser("admin"))  # which checks its size
+    found = await page(await dashboard.browser("admin"))  # which checks its size
     assert found.html.count('<article class="limit"') == 20
 
 
-async def test_rules_about_metrion_itself_are_for_those_who_run_it(desk: DashboardApp) -> None:
-    operator = await desk.browser("admin")
+async def test_rules_about_metrion_itself_are_for_those_who_run_it(dashboard: DashboardApp) -> None:
+    operator = await dashboard.browser("admin")
     found = await page(operator, f"/alerts?account={SYSTEM}")
     for name in built_in.RULES:
         assert "built in" in card(found, f"{SYSTEM}-{name}"), name
         assert 'action="/alerts/delete' not in found.html
     paused = await operator.post("/alerts/pause", {"account": SYSTEM, "name": "dead-letters", "paused": "1"})
     assert paused.status == 200 and "Alert dead-letters of Metrion itself paused" in paused.text
-    assert [one.is_paused for one in await rule_admin.rules(desk.control.js)] == [True]
+    assert [one.is_paused for one in await rule_admin.rules(dashboard.control.js)] == [True]
     assert card(await page(operator), f"{SYSTEM}-dead-letters").count("Paused") == 1
     for name in ("viewer", "viewer-a", "admin-a"):
-        browser = await desk.browser(name)
+        browser = await dashboard.browser(name)
         assert "Metrion itself" not in (await page(browser)).html
         refused = await browser.post("/alerts/pause", {"account": SYSTEM, "name": "dead-letters"})
         assert refused.status == 403
-    assert "dead-letters" not in (await page(await desk.browser("viewer"), f"/alerts?account={SYSTEM}")).html
+    assert "dead-letters" not in (await page(await dashboard.browser("viewer"), f"/alerts?account={SYSTEM}")).html
 
 
 # ---------- changes of rules
 
 
-async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_each(desk: DashboardApp) -> None:
-    js = desk.control.js
+async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_each(dashboard: DashboardApp) -> None:
+    js = dashboard.control.js
     for name in ("ops", "chat"):
         await channel_admin.put(js, email(name, A))
-    browser = await desk.browser("admin-a")
+    browser = await dashboard.browser("admin-a")
     form = MultiDict(
         FORM | {"threshold": "250.5", "currency": "eur", "by": "requester", "provider": "openai", "model": "gpt-*",
                 "metadata": "team=blue", "forecast": "1", "timezone": "Europe/Vienna", "warn": "0", "cooldown": "6"}
@@ -285,9 +288,9 @@ async def test_a_rule_is_created_paused_resumed_and_deleted_with_a_record_of_eac
     ],
 )
 async def test_an_invalid_rule_says_why_and_keeps_what_was_typed(
-    desk: DashboardApp, fields: dict[str, str], reason: str
+    dashboard: DashboardApp, fields: dict[str, str], reason: str
 ) -> None:
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     form = FORM | {"name": "kept-name", "model": "kept <model>"} | fields
     answer = await browser.post("/alerts", form)
     assert answer.status == 422
@@ -299,11 +302,11 @@ async def test_an_invalid_rule_says_why_and_keeps_what_was_typed(
             kept = form[name].replace("<", "&lt;").replace(">", "&gt;")
             assert re.search(rf'<input name="{name}"[^>]* value="{re.escape(kept)}"', answer.text), name
     assert '<details class="card one fold" id="new-alert" open>' in answer.text
-    assert await rule_admin.rules(desk.control.js) == []
+    assert await rule_admin.rules(dashboard.control.js) == []
 
 
-async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(desk: DashboardApp, house: House) -> None:
-    browser = await desk.browser("admin-a")
+async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(dashboard: DashboardApp, house: House) -> None:
+    browser = await dashboard.browser("admin-a")
     form = {"account": A, "name": "monthly"}
     nobody = await browser.post("/alerts/test", form)
     assert nobody.status == 422 and "No logger is running" in nobody.text
@@ -337,10 +340,10 @@ async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(desk: Dashboa
 
 
 async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
-    desk: DashboardApp, caplog: pytest.LogCaptureFixture
+    dashboard: DashboardApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    js = desk.control.js
-    browser = await desk.browser("admin-a")
+    js = dashboard.control.js
+    browser = await dashboard.browser("admin-a")
     texts = []
     for form in (
         {"name": "ops", "kind": "email", "recipients": "ops@example.com, me@example.com"},
@@ -355,7 +358,7 @@ async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
     made = await browser.post("/alerts/channel", {"account": A, "name": "made", "kind": "webhook", "url": URL})
     (key,) = re.findall(r'<input readonly value="([0-9a-f]{64})"', made.text)
     stored = {one.name: one for one in await channel_admin.channels(js)}
-    vault = Vault.parse(desks.SECRET_KEY)
+    vault = Vault.parse(dashboard_app.SECRET_KEY)
 
     def opened(name: str, purpose: Any) -> str:
         sealed = getattr(stored[name], purpose)
@@ -366,7 +369,7 @@ async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
     assert opened("pager", "url").startswith("https://events.eu.")
     assert opened("made", "secret") == key
     texts += [(await browser.get(path)).text for path in ("/alerts", "/audit", "/settings")]
-    viewed = (await (await desk.browser("viewer-a")).get("/alerts")).text
+    viewed = (await (await dashboard.browser("viewer-a")).get("/alerts")).text
     texts += [viewed, repr(await audit.read(js)), caplog.text]
     for text in texts:
         assert not [secret for secret in ("verysecretpart", KEY, key) if secret in text]
@@ -396,9 +399,9 @@ async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
     ],
 )
 async def test_an_invalid_channel_says_why_and_keeps_all_but_its_secrets(
-    desk: DashboardApp, form: dict[str, str], reason: str
+    dashboard: DashboardApp, form: dict[str, str], reason: str
 ) -> None:
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     answer = await browser.post("/alerts/channel", {"account": A, "name": "kept-name", "kind": "slack"} | form)
     assert answer.status == 422
     (problem,) = Page(answer.text).alerts.values()
@@ -406,11 +409,13 @@ async def test_an_invalid_channel_says_why_and_keeps_all_but_its_secrets(
     assert "verysecretpart" not in answer.text and KEY not in answer.text
     assert f'value="{form.get("name", "kept-name")}"' in answer.text
     assert '<details class="card one fold" id="set-channel" open>' in answer.text
-    assert await channel_admin.channels(desk.control.js) == []
+    assert await channel_admin.channels(dashboard.control.js) == []
 
 
-async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, desk: DashboardApp) -> None:
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), secret_key="") as bare:
+async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, dashboard: DashboardApp) -> None:
+    async with dashboard_app.running_dashboard(
+        house[0].url("dashboard"), house[1].url("reader"), secret_key=""
+    ) as bare:
         browser = await bare.browser("admin")
         assert 'name="url"' not in (await page(browser)).html
         form = {"account": A, "name": "chat", "kind": "slack", "url": URL}
@@ -423,30 +428,30 @@ async def test_without_a_secret_key_only_e_mail_can_be_set(house: House, desk: D
 # ---------- who may
 
 
-async def test_viewers_see_alerts_and_no_form(desk: DashboardApp) -> None:
-    await rule_admin.create(desk.control.js, rule("monthly", A))
+async def test_viewers_see_alerts_and_no_form(dashboard: DashboardApp) -> None:
+    await rule_admin.create(dashboard.control.js, rule("monthly", A))
     for name in ("viewer", "viewer-a"):
-        browser = await desk.browser(name)
+        browser = await dashboard.browser(name)
         found = await page(browser)
         assert "Cost this month: USD 500.00" in found.html
         assert 'method="post" action="/alerts' not in found.html
         for route in ROUTES:
             assert (await browser.post(f"/alerts{route}", FORM)).status == 403, route
-    assert len(await rule_admin.rules(desk.control.js)) == 1
+    assert len(await rule_admin.rules(dashboard.control.js)) == 1
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
 async def test_who_is_confined_to_an_account_sees_and_changes_no_alert_of_another(
-    desk: DashboardApp, house: House, name: str
+    dashboard: DashboardApp, house: House, name: str
 ) -> None:
-    js = desk.control.js
+    js = dashboard.control.js
     theirs = rule("theirs", B)
     await channel_admin.put(js, email("their-channel", B))
     for one in (rule("own", A), theirs):
         await rule_admin.create(js, one)
     async with logger(house) as nc:
         await alert_records.note_sent(nc, theirs, "alert", "USD 777.00", subject="their-person")
-    browser = await desk.browser(name)
+    browser = await dashboard.browser(name)
     found = await page(browser)
     assert f"alert-{A}-own" in found.html
     for word in (B, "theirs", "their-channel", "their-person", "777"):
@@ -463,11 +468,11 @@ async def test_who_is_confined_to_an_account_sees_and_changes_no_alert_of_anothe
 
 
 @pytest.mark.parametrize("account", ["*", ">", "team-a.x", "no such", "", "team-a\n"])
-async def test_an_account_that_does_not_exist_names_no_subject_in_nats(desk: DashboardApp, account: str) -> None:
-    js = desk.control.js
+async def test_an_account_that_does_not_exist_names_no_subject_in_nats(dashboard: DashboardApp, account: str) -> None:
+    js = dashboard.control.js
     await rule_admin.create(js, rule("monthly", A))
     await channel_admin.put(js, email("ops", A))
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     for route in ROUTES:
         form = FORM | {"account": account, "name": "monthly", "kind": "email", "recipients": "a@example.com"}
         answer = await browser.post(f"/alerts{route}", form)
@@ -476,10 +481,10 @@ async def test_an_account_that_does_not_exist_names_no_subject_in_nats(desk: Das
     assert len(await rule_admin.rules(js)) == len(await channel_admin.channels(js)) == 1 or account.strip() == A
 
 
-async def test_another_site_changes_no_alert(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin")
+async def test_another_site_changes_no_alert(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin")
     browser.origin = {"Origin": "http://evil.example"}
     for route in ROUTES:
         assert (await browser.post(f"/alerts{route}", FORM)).status == 403
-    assert await rule_admin.rules(desk.control.js) == []
-    assert (await accounts_admin.read(desk.control.js)).accounts
+    assert await rule_admin.rules(dashboard.control.js) == []
+    assert (await accounts_admin.read(dashboard.control.js)).accounts

@@ -17,8 +17,7 @@ from shared import clickhouse, nats_client
 from shared.pricing import versions
 from shared.pricing.catalog import Catalog, Model
 from shared.pricing.versions import Checked
-from tests.support import dashboard_app as desks
-from tests.support import sample_rows, servers
+from tests.support import dashboard_app, sample_rows, servers
 from tests.support.dashboard_app import A
 
 NOW = datetime.now(UTC)
@@ -31,7 +30,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 
@@ -54,8 +53,8 @@ async def test_the_page_shows_the_age_of_prices_and_what_waits_for_one(house: Ho
     await store_waiting(house[1].url("logger"))
     nc = await nats_client.connect(house[0].url("admin"), service="cli")
     js = nc.jetstream()
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader")) as desk:
-        browser = await desk.browser("admin")
+    async with dashboard_app.running_dashboard(house[0].url("dashboard"), house[1].url("reader")) as dashboard:
+        browser = await dashboard.browser("admin")
 
         async def text() -> str:
             answer = await browser.get("/health")

@@ -23,8 +23,7 @@ from shared.limits import admin as limit_admin
 from shared.limits import periods, scopes
 from shared.limits.model import RATE_SUBJECT, Limit, Scope
 from shared.limits.spend import BILLION
-from tests.support import dashboard_app as desks
-from tests.support import expected_usage, noon, published_use, servers
+from tests.support import dashboard_app, expected_usage, noon, published_use, servers
 from tests.support.dashboard_app import A, B, DashboardApp
 from tests.support.page_markup import Page
 
@@ -38,13 +37,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         servers.nats_server(tmp_path_factory.mktemp("nats")) as nats,
         servers.clickhouse_server(tmp_path_factory.mktemp("clickhouse")) as clickhouse,
     ):
-        asyncio.run(desks.create_data(nats, clickhouse.url("logger")))
+        asyncio.run(dashboard_app.create_data(nats, clickhouse.url("logger")))
         yield nats, clickhouse
 
 
 @pytest.fixture
-async def desk(house: House) -> AsyncIterator[DashboardApp]:
-    async with desks.desk(house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)) as found:
+async def dashboard(house: House) -> AsyncIterator[DashboardApp]:
+    async with dashboard_app.running_dashboard(
+        house[0].url("dashboard"), house[1].url("reader"), currency_rates=("EUR=0.92",)
+    ) as found:
         yield found
         for limit in (await accounts_admin.read(found.control.js)).limits.values():
             await limit_admin.delete(found.control.js, account=limit.account, name=limit.name)
@@ -68,7 +69,7 @@ def limit(name: str, account: str = A, **fields: Any) -> Limit:
     return Limit(account=account, name=name, **given | fields)
 
 
-async def page(browser: desks.Browser, path: str = "/limits", *, status: int = 200) -> Page:
+async def page(browser: dashboard_app.Browser, path: str = "/limits", *, status: int = 200) -> Page:
     answer = await browser.get(path)
     assert answer.status == status, answer.text
     assert len(answer.text.encode()) < 150_000
@@ -88,17 +89,17 @@ def field(found: Page, name: str) -> str:
     return match[1]
 
 
-async def stored(desk: DashboardApp) -> dict[str, Limit]:
-    return (await accounts_admin.read(desk.control.js)).limits
+async def stored(dashboard: DashboardApp) -> dict[str, Limit]:
+    return (await accounts_admin.read(dashboard.control.js)).limits
 
 
 # ---------- what is used
 
 
-async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(desk: DashboardApp, house: House) -> None:
+async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(dashboard: DashboardApp, house: House) -> None:
     budget = limit("team", currency="EUR", rate=Decimal("0.5"), timezone="Europe/Vienna")
-    await limit_admin.put(desk.control.js, budget)
-    browser = await desk.browser("viewer-a")
+    await limit_admin.put(dashboard.control.js, budget)
+    browser = await dashboard.browser("viewer-a")
     assert "Not computed yet." in card(await page(browser), f"{A}-team")
     async with logger(house) as nc:
         await published_use.publish(nc, budget, [published_use.used(budget, 24 * BILLION, unpriced=2)])
@@ -124,13 +125,13 @@ async def test_use_of_a_budget_is_shown_with_its_amount_and_reset(desk: Dashboar
     ],
 )
 async def test_budget_that_is_nearly_used_up_says_so_in_words_and_colour(
-    desk: DashboardApp, house: House, mode: Any, used: str, state: str, colour: str
+    dashboard: DashboardApp, house: House, mode: Any, used: str, state: str, colour: str
 ) -> None:
     budget = limit("team", mode=mode)
-    await limit_admin.put(desk.control.js, budget)
+    await limit_admin.put(dashboard.control.js, budget)
     async with logger(house) as nc:
         await published_use.publish(nc, budget, [published_use.used(budget, int(Decimal(used) * BILLION))])
-    found = await page(await desk.browser("viewer"))
+    found = await page(await dashboard.browser("viewer"))
     text = card(found, f"{A}-team")
     words = {word for word in ("nearly used up", "used up", "exceeded") if word in text}
     assert words - ({"used up"} if state == "nearly used up" else set()) == ({state} if state else set())
@@ -146,17 +147,17 @@ class Noon(datetime):
 
 
 async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(
-    desk: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
+    dashboard: DashboardApp, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the counters of the gateways, in which only tokens can be named."""
     monkeypatch.setattr(limits_page, "datetime", Noon)
-    await accounts_admin.create_token(desk.control.js, account=A, name="busy")
+    await accounts_admin.create_token(dashboard.control.js, account=A, name="busy")
     per_minute: dict[str, Any] = {"measure": "requests", "period": "minute", "amount": Decimal(100)}
     everybody, tokens = limit("everybody", **per_minute), limit("tokens", scope=Scope(token="*"), **per_minute)
     people = limit("people", scope=Scope(requester="*"), **per_minute)
     for one in (everybody, tokens, people):
-        await limit_admin.put(desk.control.js, one)
-    browser = await desk.browser("viewer-a")
+        await limit_admin.put(dashboard.control.js, one)
+    browser = await dashboard.browser("viewer-a")
     assert "nobody has made a request" in card(await page(browser), f"{A}-tokens")
     gateway = await nats_client.connect(house[0].url("gateway"), service="gateway")
     minute = int(Noon.now(UTC).timestamp()) // 60
@@ -176,33 +177,33 @@ async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(
 
 
 async def test_use_of_a_past_period_or_of_another_limit_of_that_name_counts_nothing(
-    desk: DashboardApp, house: House
+    dashboard: DashboardApp, house: House
 ) -> None:
     monthly = limit("team")
     rolling = limit("rolling", period="30d")
     past = datetime.now(UTC) - timedelta(days=40)
     former = limit("team", scope=Scope(token="gone"))
     for one in (monthly, rolling):
-        await limit_admin.put(desk.control.js, one)
+        await limit_admin.put(dashboard.control.js, one)
     async with logger(house) as nc:
         await published_use.publish(nc, monthly, [published_use.used(monthly, 20 * BILLION, start=past)])
         await published_use.publish(nc, former, [published_use.used(former, 23 * BILLION)])
         await published_use.publish(nc, rolling, [published_use.used(rolling, 10 * BILLION, start=past)])
-    found = await page(await desk.browser("viewer"))
+    found = await page(await dashboard.browser("viewer"))
     assert "USD 0.00 of USD 25.00 · 0%" in card(found, f"{A}-team")
     text = card(found, f"{A}-rolling")
     assert "USD 10.00 of USD 25.00 · 40%" in text
     assert "rolling" in text
 
 
-async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: DashboardApp, house: House) -> None:
+async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(dashboard: DashboardApp, house: House) -> None:
     each = limit("people", measure="tokens", amount=Decimal(1000), period="day", scope=Scope(requester="*"))
-    await limit_admin.put(desk.control.js, each)
+    await limit_admin.put(dashboard.control.js, each)
     hostile = "<script>alert(1)</script>"
     async with logger(house) as nc:
         records = [published_use.used(each, 10 * number, f"person-{number:02}") for number in range(1, 13)]
         await published_use.publish(nc, each, [*records, published_use.used(each, 1500, hostile)])
-    found = await page(await desk.browser("viewer-a"))
+    found = await page(await dashboard.browser("viewer-a"))
     names = re.findall(r'<span class="nm"><bdi>([^<]*)</bdi>', found.html)
     assert names == ["&lt;script&gt;alert(1)&lt;/script&gt;", *(f"person-{number:02}" for number in range(12, 3, -1))]
     text = card(found, f"{A}-people")
@@ -217,26 +218,26 @@ async def test_of_a_limit_of_each_value_the_ten_most_used_are_listed(desk: Dashb
         ["person-12"],
         [str(int(start.timestamp()))],
     )
-    assert (await (await desk.browser("viewer-a")).get(link)).status == 200
+    assert (await (await dashboard.browser("viewer-a")).get(link)).status == 200
 
 
-async def test_records_that_cannot_be_read_do_not_break_the_page(desk: DashboardApp, house: House) -> None:
-    await limit_admin.put(desk.control.js, limit("odd"))
+async def test_records_that_cannot_be_read_do_not_break_the_page(dashboard: DashboardApp, house: House) -> None:
+    await limit_admin.put(dashboard.control.js, limit("odd"))
     async with logger(house) as nc:
         await nc.jetstream().publish(f"metrion.spend.{A}.odd.{'0' * 32}", b"\xc1", stream="SPEND")
-    assert "Not computed yet." in card(await page(await desk.browser("viewer")), f"{A}-odd")
+    assert "Not computed yet." in card(await page(await dashboard.browser("viewer")), f"{A}-odd")
 
 
-async def test_page_states_the_default_limit(desk: DashboardApp) -> None:
-    text = (await page(await desk.browser("viewer"))).html
+async def test_page_states_the_default_limit(dashboard: DashboardApp) -> None:
+    text = (await page(await dashboard.browser("viewer"))).html
     assert f"requests per minute may make {default.REQUESTS_PER_MINUTE}, unless" in text
     assert "No limits." in text
 
 
-async def test_many_limits_are_shown_a_page_at_a_time(desk: DashboardApp) -> None:
+async def test_many_limits_are_shown_a_page_at_a_time(dashboard: DashboardApp) -> None:
     for number in range(25):
-        await limit_admin.put(desk.control.js, limit(f"n{number:02}", measure="requests", period="minute"))
-    browser = await desk.browser("admin")
+        await limit_admin.put(dashboard.control.js, limit(f"n{number:02}", measure="requests", period="minute"))
+    browser = await dashboard.browser("admin")
     first = await page(browser)
     assert first.html.count('<article class="limit"') == 20
     assert "Page 1 of 2" in first.html
@@ -247,22 +248,22 @@ async def test_many_limits_are_shown_a_page_at_a_time(desk: DashboardApp) -> Non
         assert (await page(browser, f"/limits?page={odd}")).html.count('<article class="limit"') == 20
 
 
-async def test_a_full_page_stays_light(desk: DashboardApp, house: House) -> None:
+async def test_a_full_page_stays_light(dashboard: DashboardApp, house: House) -> None:
     async with logger(house) as nc:
         for number in range(20):
             each = limit(f"full-{number:02}", measure="requests", period="day", scope=Scope(requester="*", token="*"))
-            await limit_admin.put(desk.control.js, each)
+            await limit_admin.put(dashboard.control.js, each)
             names = [f"some.rather.long.name-{person}@department.example.com" for person in range(12)]
             records = [published_use.used(each, 9, "a-token-of-an-app", name) for name in names]
             await published_use.publish(nc, each, records)
-    found = await page(await desk.browser("admin"))  # which checks its size
+    found = await page(await dashboard.browser("admin"))  # which checks its size
     assert found.html.count('<span class="nm">') == 200
 
 
 # ---------- what was refused
 
 
-async def test_refused_requests_are_listed_with_links_to_their_logs(desk: DashboardApp, house: House) -> None:
+async def test_refused_requests_are_listed_with_links_to_their_logs(dashboard: DashboardApp, house: House) -> None:
     now = datetime.now(UTC)
     account = A
     common = {"account": account, "token": "app", "requester": "ann", "model": "", "model_requested": "gpt-4o",
@@ -280,7 +281,7 @@ async def test_refused_requests_are_listed_with_links_to_their_logs(desk: Dashbo
         await rollup.refresh(client)
     finally:
         await client.close()
-    browser = await desk.browser("viewer-a")
+    browser = await dashboard.browser("viewer-a")
     for path in ("/limits", "/limits?period=7d"):
         found = await page(browser, path)
         rows = [row[:-2] for row in found.tables["refused"][1:]]
@@ -289,7 +290,7 @@ async def test_refused_requests_are_listed_with_links_to_their_logs(desk: Dashbo
             logs = await browser.get(link)
             assert logs.status == 200
             assert logs.text.count("<tr id=") == count, link
-    everybody = await page(await desk.browser("viewer"))
+    everybody = await page(await dashboard.browser("viewer"))
     assert ["budget", B, "secret-b"] in [row[:3] for row in everybody.tables["refused"]]
 
 
@@ -300,8 +301,8 @@ def _row(at: datetime, **fields: Any) -> ResponseRow:
 # ---------- changes
 
 
-async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin-a")
+async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin-a")
     made = await browser.post(
         "/limits",
         FORM | {"name": "people", "amount": "1000.50", "currency": "eur", "requester": "*", "metadata": "team=blue",
@@ -309,7 +310,7 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: Da
     )  # fmt: skip
     assert made.status == 200, made.text
     assert "Limit people of account team-a: EUR 1,000.50 in 45 days, strict" in made.text
-    found = (await stored(desk))[f"{A}.people"]
+    found = (await stored(dashboard))[f"{A}.people"]
     assert (found.amount, found.currency, found.rate, found.period, found.mode, found.timezone) == (
         Decimal("1000.50"), "EUR", Decimal("0.92"), "45d", "strict", "UTC",
     )  # fmt: skip
@@ -327,11 +328,11 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: Da
         "/limits", FORM | {"name": "people", "change": "people", "period": "week", "timezone": "Europe/Vienna"}
     )
     assert changed.status == 200
-    assert msgspec.structs.asdict((await stored(desk))[f"{A}.people"])["timezone"] == "Europe/Vienna"
+    assert msgspec.structs.asdict((await stored(dashboard))[f"{A}.people"])["timezone"] == "Europe/Vienna"
     assert (await browser.post("/limits/delete", {"account": A, "name": "people"})).status == 200
-    assert await stored(desk) == {}
+    assert await stored(dashboard) == {}
     assert (await browser.post("/limits/delete", {"account": A, "name": "people"})).status == 422
-    records = [record for record in await audit.read(desk.control.js) if record.area == "limit"][:3]
+    records = [record for record in await audit.read(dashboard.control.js) if record.area == "limit"][:3]
     assert [(record.action, record.subject, record.account, record.by) for record in records] == [
         ("delete", "people", A, "admin-a"), ("set", "people", A, "admin-a"), ("set", "people", A, "admin-a"),
     ]  # fmt: skip
@@ -361,9 +362,9 @@ async def test_a_limit_is_set_changed_and_deleted_with_a_record_of_each(desk: Da
     ],
 )
 async def test_an_invalid_limit_says_why_and_keeps_what_was_typed(
-    desk: DashboardApp, fields: dict[str, str], reason: str
+    dashboard: DashboardApp, fields: dict[str, str], reason: str
 ) -> None:
-    browser = await desk.browser("admin")
+    browser = await dashboard.browser("admin")
     form = FORM | {"name": "kept-name", "requester": "kept <requester>", "amount": "12.5"} | fields
     answer = await browser.post("/limits", form)
     assert answer.status == 422
@@ -376,30 +377,30 @@ async def test_an_invalid_limit_says_why_and_keeps_what_was_typed(
             assert field(found, name) == form[name].replace("<", "&lt;").replace(">", "&gt;"), name
     assert f'<option value="{form["period"]}" selected>' in answer.text
     assert '<details class="card one fold" id="set-limit" open>' in answer.text
-    assert await stored(desk) == {}
+    assert await stored(dashboard) == {}
 
 
 # ---------- on Cost
 
 
-async def test_cost_of_one_account_shows_its_budgets(desk: DashboardApp, house: House) -> None:
+async def test_cost_of_one_account_shows_its_budgets(dashboard: DashboardApp, house: House) -> None:
     budget = limit("team", currency="EUR", rate=Decimal("0.5"))
     daily = limit("daily", period="day", amount=Decimal(10))
     others = [limit("people", scope=Scope(requester="*")), limit("calls", measure="requests")]
     theirs = limit("theirs", B)
     for one in (budget, daily, *others, theirs):
-        await limit_admin.put(desk.control.js, one)
+        await limit_admin.put(dashboard.control.js, one)
     async with logger(house) as nc:
         await published_use.publish(nc, budget, [published_use.used(budget, 24 * BILLION)])
         await published_use.publish(nc, daily, [published_use.used(daily, 9 * BILLION)])
         await published_use.publish(nc, theirs, [published_use.used(theirs, 3 * BILLION)])
-    confined = await desk.browser("viewer-a")
+    confined = await dashboard.browser("viewer-a")
     found = re.findall(r'<p data-budget="(\w+)">(.*?)</p>', (await page(confined, "/cost?period=7d")).html)
     texts = [(name, " ".join(re.sub("<[^>]+>", " ", text).split())) for name, text in found]
     assert [name for name, _ in texts] == ["daily", "team"]
     assert texts[0][1].startswith("USD 9.00 of USD 10.00 a day · 90% nearly used up · daily · resets ")
     assert texts[1][1].startswith("EUR 12.00 of EUR 25.00 a month · 48% · team · resets ")
-    everybody = await desk.browser("viewer")
+    everybody = await dashboard.browser("viewer")
     assert 'data-budget="theirs"' in (await page(everybody, f"/cost?period=30d&account={B}")).html
     for query in ("period=7d", f"account={A}&model=gpt-4o", f"account={A}&from=2026-10-20&to=2026-11-12"):
         assert "data-budget" not in (await page(everybody, f"/cost?{query}")).html, query
@@ -408,7 +409,7 @@ async def test_cost_of_one_account_shows_its_budgets(desk: DashboardApp, house: 
 # ---------- on Keys
 
 
-async def test_each_token_shows_the_limits_that_cover_it(desk: DashboardApp) -> None:
+async def test_each_token_shows_the_limits_that_cover_it(dashboard: DashboardApp) -> None:
     each: dict[str, Any] = {"measure": "requests", "amount": Decimal(100), "period": "minute"}
     for one in (
         limit("each", **each, scope=Scope(token="*")),
@@ -417,9 +418,9 @@ async def test_each_token_shows_the_limits_that_cover_it(desk: DashboardApp) -> 
         limit("team"),
         limit("theirs", B, amount=Decimal(333)),
     ):
-        await limit_admin.put(desk.control.js, one)
-    await accounts_admin.create_token(desk.control.js, account=A, name="second")
-    browser = await desk.browser("viewer-a")
+        await limit_admin.put(dashboard.control.js, one)
+    await accounts_admin.create_token(dashboard.control.js, account=A, name="second")
+    browser = await dashboard.browser("viewer-a")
     answer = await browser.get("/keys")
     shown = {
         token: re.findall(r'class="line" href="([^"]*)">([^<]*)<', row)
@@ -440,25 +441,25 @@ async def test_each_token_shows_the_limits_that_cover_it(desk: DashboardApp) -> 
 # ---------- who may
 
 
-async def test_viewers_see_limits_and_no_form(desk: DashboardApp) -> None:
-    await limit_admin.put(desk.control.js, limit("team"))
+async def test_viewers_see_limits_and_no_form(dashboard: DashboardApp) -> None:
+    await limit_admin.put(dashboard.control.js, limit("team"))
     for name in ("viewer", "viewer-a"):
-        browser = await desk.browser(name)
+        browser = await dashboard.browser(name)
         found = await page(browser)
         assert "USD 25.00 a month" in found.html
         assert 'method="post" action="/limits' not in found.html
         assert (await browser.post("/limits", FORM | {"name": "x"})).status == 403
         assert (await browser.post("/limits/delete", {"account": A, "name": "team"})).status == 403
-    assert list(await stored(desk)) == [f"{A}.team"]
+    assert list(await stored(dashboard)) == [f"{A}.team"]
 
 
 @pytest.mark.parametrize("name", ["viewer-a", "admin-a"])
 async def test_user_of_one_account_cannot_see_or_change_limits_of_another_account(
-    desk: DashboardApp, name: str
+    dashboard: DashboardApp, name: str
 ) -> None:
-    await limit_admin.put(desk.control.js, limit("own"))
-    await limit_admin.put(desk.control.js, limit("theirs", B))
-    browser = await desk.browser(name)
+    await limit_admin.put(dashboard.control.js, limit("own"))
+    await limit_admin.put(dashboard.control.js, limit("theirs", B))
+    browser = await dashboard.browser(name)
     found = await page(browser)
     assert "limit-team-a-own" in found.html
     assert B not in found.html and "theirs" not in found.html
@@ -472,23 +473,23 @@ async def test_user_of_one_account_cannot_see_or_change_limits_of_another_accoun
         ("/limits/delete", {"account": B, "name": "theirs"}),
     ):
         assert (await browser.post(path, form)).status == 403, path
-    assert set(await stored(desk)) == {f"{A}.own", f"{B}.theirs"}
-    assert (await stored(desk))[f"{B}.theirs"].amount == 25
+    assert set(await stored(dashboard)) == {f"{A}.own", f"{B}.theirs"}
+    assert (await stored(dashboard))[f"{B}.theirs"].amount == 25
 
 
-async def test_another_site_sets_no_limit(desk: DashboardApp) -> None:
-    browser = await desk.browser("admin")
+async def test_another_site_sets_no_limit(dashboard: DashboardApp) -> None:
+    browser = await dashboard.browser("admin")
     browser.origin = {"Origin": "http://evil.example"}
     assert (await browser.post("/limits", FORM | {"name": "planted"})).status == 403
-    assert await stored(desk) == {}
+    assert await stored(dashboard) == {}
 
 
 async def test_with_nats_away_the_page_says_so_and_still_shows_what_was_refused(
     house: House, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with servers.nats_server(tmp_path_factory.mktemp("own")) as own:
-        await desks.create_accounts(own)
-        async with desks.desk(own.url("dashboard"), house[1].url("reader")) as alone:
+        await dashboard_app.create_accounts(own)
+        async with dashboard_app.running_dashboard(own.url("dashboard"), house[1].url("reader")) as alone:
             browser = await alone.browser("admin")
             assert (await browser.get("/limits")).status == 200
             own.kill()

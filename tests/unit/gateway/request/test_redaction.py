@@ -1,4 +1,4 @@
-"""Credentials are cut out of everything that is booked, and nothing that bears on the cost is cut out with them."""
+"""Credentials are cut out of everything that is recorded, and nothing that bears on the cost is cut out with them."""
 
 import json
 from typing import Any

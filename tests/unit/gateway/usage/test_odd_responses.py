@@ -1,4 +1,4 @@
-"""Answers that servers send although the standard forbids them, or that are large beyond reason, are booked right."""
+"""Answers that servers send although the standard forbids them, or that are large beyond reason, are recorded right."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Streams of compatible servers that are none, or name an error only beside their data, must not be booked wrongly."""
+"""Streams of compatible servers that are none, or name an error only beside their data, must not be recorded wrongly."""
 
 import json
 

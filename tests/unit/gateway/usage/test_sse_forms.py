@@ -1,4 +1,4 @@
-"""A stream must be booked alike whatever form of the standard it comes in, and however its bytes arrive."""
+"""A stream must be recorded alike whatever form of the standard it comes in, and however its bytes arrive."""
 
 import json
 from typing import Any
@@ -37,7 +37,7 @@ def recording(file: str) -> bytes:
     return (RECORDINGS / file).read_bytes()
 
 
-def booked(dialect: str, chunks: list[bytes], *, with_texts: bool = True) -> dict[str, Any]:
+def recorded(dialect: str, chunks: list[bytes], *, with_texts: bool = True) -> dict[str, Any]:
     """All that accounting learns from a stream."""
     tap = open_tap(200, "text/event-stream", "", dialect, copy=True)
     assert isinstance(tap, SseTap)
@@ -66,7 +66,7 @@ def _texts(dialect: str, events: list[bytes]) -> object:
 def test_a_stream_is_recorded_alike_in_every_form_of_the_standard(file: str, seed: int) -> None:
     original = recording(file)
     dialect = dialect_of(file)
-    assert booked(dialect, cut(reframed(original, seed), seed)) == booked(dialect, [original])
+    assert recorded(dialect, cut(reframed(original, seed), seed)) == recorded(dialect, [original])
 
 
 @given(streams, seeds)
@@ -117,16 +117,16 @@ def _parsed(data: bytes) -> object:
 def test_a_stream_is_recorded_alike_wherever_it_is_cut(file: str, end: bytes) -> None:
     dialect = dialect_of(file)
     stream = recording(file).replace(b"\r\n", b"\n").replace(b"\n", end)
-    expected = booked(dialect, [recording(file)], with_texts=False)
+    expected = recorded(dialect, [recording(file)], with_texts=False)
     for at in range(1, len(stream), 1 if end == b"\r\n" else 7):
-        assert booked(dialect, [stream[:at], stream[at:]], with_texts=False) == expected
+        assert recorded(dialect, [stream[:at], stream[at:]], with_texts=False) == expected
 
 
 @pytest.mark.parametrize("file", STREAMS)
 def test_usage_that_stands_in_the_last_event_counts_without_its_blank_line(file: str) -> None:
     dialect = dialect_of(file)
     stream = recording(file)
-    assert booked(dialect, [stream.rstrip()]) == booked(dialect, [stream])
+    assert recorded(dialect, [stream.rstrip()]) == recorded(dialect, [stream])
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_usage_that_stands_in_the_last_event_counts_without_its_blank_line(file:
 def test_usage_of_a_chat_stream_is_read_however_it_is_spaced(usage: str, choices: str) -> None:
     data = f'{{{choices}"model":"m",{usage}}}'.replace("\n", "\ndata:")
     first = b'data: {"model":"m","choices":[{"delta":{"content":"x"}}],"usage":null}\n\n'
-    found = booked("openai_chat", [first, b"data: " + data.encode() + b"\n\n", b"data: [DONE]\n\n"])
+    found = recorded("openai_chat", [first, b"data: " + data.encode() + b"\n\n", b"data: [DONE]\n\n"])
     assert found["picks"][-1]["usage"] == {"prompt_tokens": 3}
     assert found["end"] == (True, False, True, False)
 

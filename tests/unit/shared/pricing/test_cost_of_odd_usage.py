@@ -1,4 +1,4 @@
-"""Usage that compatible servers state in their own way is never booked too low as an exact cost."""
+"""Usage that compatible servers state in their own way is never recorded too low as an exact cost."""
 
 import json
 from decimal import Decimal

@@ -161,7 +161,7 @@ def answers(draw: st.DrawFn) -> tuple[str, str, dict[str, Any], bool]:
     return dialect, provider, {model: NAMED[provider], key: usage, "service_tier": draw(TIER)}, odd
 
 
-def booked(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> ResponseRow:
+def recorded(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> ResponseRow:
     endpoint = {events.GEMINI: "POST /v1beta/models/{model}:generateContent", events.ANTHROPIC: ENDPOINTS[0]}.get(
         dialect, "POST /v1/chat/completions" if dialect == events.OPENAI_CHAT else "POST /v1/responses"
     )
@@ -175,7 +175,7 @@ def booked(dialect: str, provider: str, body: dict[str, Any], **about: Any) -> R
 @given(answers())
 def test_an_invalid_token_count_never_yields_a_cost(answer: tuple[str, str, dict[str, Any], bool]) -> None:
     dialect, provider, body, odd = answer
-    row = booked(dialect, provider, body)
+    row = recorded(dialect, provider, body)
     assert row.cost_reason != "internal_error"
     assert row.cost is None or row.cost >= 0
     assert not odd or row.cost is None
@@ -187,7 +187,7 @@ def test_pricing_again_by_the_same_prices_changes_nothing(
     answer: tuple[str, str, dict[str, Any], bool], status: int, cache: str
 ) -> None:
     dialect, provider, body, _ = answer
-    row = booked(dialect, provider, body, status=status, cache=cache)
+    row = recorded(dialect, provider, body, status=status, cache=cache)
     assert repriced(msgspec.structs.asdict(row), Table.default()) is None
 
 

@@ -1,4 +1,4 @@
-"""Answers as they come, booked to the cent: from the bytes over tap, dialect and prices to the row's cost."""
+"""Answers as they come, recorded to the cent: from the bytes over tap, dialect and prices to the row's cost."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What cannot be known of a cost is never booked as a number that looks exact, and the reason that stands there is true."""
+"""What cannot be known of a cost is never recorded as a number that looks exact, and the reason that stands there is true."""
 
 import json
 import math
@@ -188,17 +188,17 @@ def test_a_deferred_completion_is_recorded_once_with_its_stated_charge() -> None
 
 
 @pytest.mark.parametrize(
-    ("cost", "booked"),
+    ("cost", "recorded"),
     [(0.00014, "0.00014"), (0, "0"), (1, "1"), (-1, None), ("0.1", None), (None, None), (True, None)],
 )
 def test_a_charge_that_an_operators_provider_states_is_recorded_where_the_operator_says_so(
-    cost: object, booked: str | None
+    cost: object, recorded: str | None
 ) -> None:
     body = chat("openai/gpt-4o", 1000, 100)
     body["usage"]["cost"] = cost
     found = priced_row(body, provider="openrouter", request={"stated_cost": "true"}, **CHAT)
-    assert found.cost == (None if booked is None else Decimal(booked))
-    assert found.cost_source == ("none" if booked is None else "provider")
+    assert found.cost == (None if recorded is None else Decimal(recorded))
+    assert found.cost_source == ("none" if recorded is None else "provider")
     assert priced_row(body, provider="openrouter", **CHAT).cost is None, "without the flag it is only a number"
     assert priced_row(body, **OPENAI, **CHAT).cost == Decimal("0.0035"), "nor does it beat a price"
 
@@ -304,7 +304,7 @@ def test_a_part_of_a_batchs_results_is_never_billed_as_the_whole(endpoint: str) 
         "kind": "application/x-ndjson",
     }
     piece = priced_row(lines(10), status=206, **about)
-    assert (piece.cost, piece.usage_source) == (None, "partial"), "only reported usage is booked as the batch's"
+    assert (piece.cost, piece.usage_source) == (None, "partial"), "only reported usage is recorded as the batch's"
     assert priced_row(lines(10), status=200, **about).usage_source == "reported"
 
 
@@ -325,7 +325,7 @@ def test_only_a_gap_that_bears_on_the_cost_makes_it_unknown(gaps: tuple[str, ...
 
 
 def batch_row(body: bytes, **about: Any) -> Any:
-    """The price of the row that a finished batch is booked in, as it follows from a look at its results."""
+    """The price of the row that a finished batch is recorded in, as it follows from a look at its results."""
     look = priced_row(body, **about)
     assert (look.cost, look.usage_source) == (None, "reported")
     used = msgspec.json.decode(look.usage, type=Usage)

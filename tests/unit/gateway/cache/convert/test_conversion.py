@@ -37,7 +37,7 @@ def chunks(stream: bytes) -> list[Json]:
     return [json.loads(data) for data in sse.datas(stream) if data != sse.DONE]
 
 
-def booked(one: SampleResponse, body: bytes, kind: str) -> Usage:
+def recorded(one: SampleResponse, body: bytes, kind: str) -> Usage:
     """The usage that the logger reads, its raw JSON aside, whose keys may stand in another order."""
     tap = open_tap(200, kind, "", one.dialect)
     tap.feed(body)
@@ -55,27 +55,27 @@ def booked(one: SampleResponse, body: bytes, kind: str) -> Usage:
 @pytest.mark.parametrize("name", sample_responses.DOCUMENTS)
 def test_a_document_costs_the_same_as_a_stream(name: str) -> None:
     one = sample_responses.DOCUMENTS[name]
-    assert booked(one, streamed(one), "text/event-stream") == booked(one, one.body, "application/json")
+    assert recorded(one, streamed(one), "text/event-stream") == recorded(one, one.body, "application/json")
 
 
 @pytest.mark.parametrize("name", WITH_USAGE)
 def test_a_stream_costs_the_same_as_a_document(name: str) -> None:
     one = WITH_USAGE[name]
     document = convert.to_document(one.dialect, one.endpoint, one.body, provider=one.provider)
-    assert booked(one, document, "application/json") == booked(one, one.body, "text/event-stream")
+    assert recorded(one, document, "application/json") == recorded(one, one.body, "text/event-stream")
 
 
 @pytest.mark.parametrize("name", sample_responses.ARRAYS)
 def test_an_array_costs_the_same_as_events_and_as_a_document(name: str) -> None:
     one = sample_responses.ARRAYS[name]
-    expected = booked(one, one.body, "application/json")
+    expected = recorded(one, one.body, "application/json")
     events = convert.from_array(event_types.GEMINI, one.body)
     assert (
-        booked(one, events, "text/event-stream")
-        == booked(one, convert.to_array(event_types.GEMINI, events), "application/json")
+        recorded(one, events, "text/event-stream")
+        == recorded(one, convert.to_array(event_types.GEMINI, events), "application/json")
         == expected
     )
-    assert booked(one, convert.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
+    assert recorded(one, convert.to_document(one.dialect, one.endpoint, one.body), "application/json") == expected
 
 
 @pytest.mark.parametrize("name", sample_responses.ARRAYS)

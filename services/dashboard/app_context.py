@@ -113,6 +113,6 @@ def chosen_currency(request: web.Request) -> Currency:
 
 
 async def check_account(request: web.Request, account: str) -> None:
-    """Raise AccountError for an account that does not exist; "" is none."""
+    """Raise AccountError for an account that does not exist; "" is accepted."""
     if account and account not in (await accounts_admin.read(jetstream(request))).accounts:
         raise AccountError(f"unknown account {account!r}")

@@ -1,4 +1,4 @@
-"""Streams an export to its client, who never mistakes a part for the whole.
+"""Streams an export so that its client never mistakes a part for the whole.
 
 Memory holds one block at a time, whatever the client's pace. A failure on the way breaks the connection off. When the
 client leaves, or stops reading, the query ends.

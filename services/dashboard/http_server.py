@@ -1,4 +1,4 @@
-"""The dashboard's listener: aiohttp's, with problems for what is no valid request."""
+"""The dashboard's HTTP server, which answers invalid requests in the API's format."""
 
 import asyncio
 import contextlib

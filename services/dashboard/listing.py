@@ -1,4 +1,4 @@
-"""Tables that their headings sort, cut to a page unless all rows are asked for."""
+"""Tables sorted by their headings, cut to a page unless all rows are requested."""
 
 import math
 from collections.abc import Callable, Mapping

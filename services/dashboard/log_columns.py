@@ -1,4 +1,4 @@
-"""Columns of the request list that are shown on choice: show=token,endpoint."""
+"""Optional columns of the request list, chosen in the URL: show=token,endpoint."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

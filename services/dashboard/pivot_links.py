@@ -1,4 +1,4 @@
-"""Links from the cells of a pivot to the requests that they are made of."""
+"""Links from the cells of a pivot to the requests that they count."""
 
 from collections.abc import Sequence
 

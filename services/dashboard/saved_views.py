@@ -90,7 +90,7 @@ async def add(js: JetStreamContext, to: Owner, *, name: str, url: str, by: str) 
 
     def added(views: list[SavedView]) -> list[SavedView]:
         if len(views) >= MOST:
-            raise AccountError(f"there are {MOST} saved views already; delete one first")
+            raise AccountError(f"{MOST} saved views exist already; delete one first")
         _require_free(views, view.name)
         return [*views, view]
 
@@ -134,13 +134,13 @@ def _name(text: str) -> str:
 
 def _require_free(views: Sequence[SavedView], name: str) -> None:
     if any(view.name == name for view in views):
-        raise AccountError("there is a view of this name already")
+        raise AccountError("a view with this name already exists")
 
 
 def _changeable(views: Sequence[SavedView], view_id: str, user: User) -> SavedView:
     found = next((view for view in views if view.id == view_id), None)
     if found is None:
-        raise AccountError("there is no such view any more")
+        raise AccountError("this view no longer exists")
     if found.by != user.name and not user.admin:
         raise AccountError(f"only {found.by} or an admin can change this view")
     return found
@@ -176,4 +176,4 @@ async def _rewrite(
                 raise
         else:
             return views
-    raise AccountError("others keep changing these views at the same time; try again")
+    raise AccountError("these views are being changed by others; try again")

@@ -26,7 +26,7 @@ class Secret(msgspec.Struct, kw_only=True):
 
 
 class ScopeFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Conditions that a request must meet to count; "" is no condition."""
+    """Conditions that a request must meet to count; "" matches every request."""
 
     token: str = ""
     requester: str = ""
@@ -40,7 +40,7 @@ async def directory(request: web.Request, account: str) -> Accounts:
     params.require_account(request, account)
     found = await accounts_admin.read(app_context.jetstream(request))
     if account not in found.accounts:
-        raise web.HTTPNotFound(text=f"There is no account {account!r}.")
+        raise web.HTTPNotFound(text=f"Account {account!r} does not exist.")
     return found
 
 
@@ -97,5 +97,5 @@ def money(request: web.Request, currency: str, rate: str) -> dict[str, Any]:
 
 
 def done() -> web.Response:
-    """Return the response to a change that has nothing to tell."""
+    """Return the empty response to a change."""
     return web.Response(status=204)

@@ -15,7 +15,7 @@ _MAX_SCANNED = 5000  # records of the audit log read for one page
 
 
 class AuditRecord(msgspec.Struct, kw_only=True):
-    """A change that somebody made."""
+    """An administrative change: who, what and when."""
 
     sequence: int
     at: datetime
@@ -56,7 +56,7 @@ async def read_audit(request: web.Request) -> web.Response:
 
 _OF_AUDIT = (
     choice("area", "Only changes of this area.", audit.AREAS),
-    integer("limit", "Records on a page.", low=1, high=MOST_RECORDS, default=200),
+    integer("limit", "Records per page.", low=1, high=MOST_RECORDS, default=200),
     integer("before", "Only records before this one: the `next` of a page.", low=0, high=10**9, default=0),
 )
 OPERATIONS = (

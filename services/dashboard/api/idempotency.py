@@ -49,7 +49,7 @@ async def once(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not name:
         return await handler(request)
     if _PATTERN.fullmatch(name) is None:
-        raise web.HTTPBadRequest(text=f"{HEADER} has 1 to 255 printable ASCII characters without spaces.")
+        raise web.HTTPBadRequest(text=f"{HEADER} must have 1 to 255 printable ASCII characters without spaces.")
     js = app_context.jetstream(request)
     body = await request_body.read(request)
     digest = hashlib.sha256(f"{request.method} {request.path_qs}\0".encode() + body).hexdigest()
@@ -76,7 +76,9 @@ def _replayed(call: Call, digest: str, cipher: AESGCM) -> web.Response:
     if call.request != digest:
         raise web.HTTPUnprocessableEntity(text=f"This {HEADER} was used for a different request.")
     if not call.status:
-        raise web.HTTPConflict(text="The first request with this key is not done yet.", headers={"Retry-After": "1"})
+        raise web.HTTPConflict(
+            text="The first request with this key is still in progress.", headers={"Retry-After": "1"}
+        )
     try:
         body = cipher.decrypt(call.body[:_NONCE_BYTES], call.body[_NONCE_BYTES:], None)
     except InvalidTag:
@@ -101,7 +103,7 @@ async def _reserve(js: JetStreamContext, subject: str, digest: str) -> tuple[int
             revision = message.seq or 0
             continue
         return 0, msgspec.json.decode(message.data or b"", type=Call)
-    raise web.HTTPConflict(text="Others use this key at the same time.", headers={"Retry-After": "1"})
+    raise web.HTTPConflict(text="This key is in use by another request.", headers={"Retry-After": "1"})
 
 
 async def _write(

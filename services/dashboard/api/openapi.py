@@ -14,22 +14,22 @@ from services.dashboard.auth.routes import API_ROUTES, Access
 from shared.version import VERSION
 
 _INTRODUCTION = """Figures, filters and time zones are those of the dashboard's pages and of `metrion report`.
-The query of a page's address works here too. Amounts are strings with every digit.
-Operations with rows also answer in NDJSON and CSV, by the Accept header or a suffix of the path such as `.csv`."""
+The query string of a page's URL works here, too. Amounts are strings with every digit.
+Operations with rows also return NDJSON and CSV, by the Accept header or a suffix of the path such as `.csv`."""
 _ALWAYS = (400, 401, 403, 405, 406, 429, 503)  # problems that any operation may have
 _WITH_BODY = (408, 413, 415)
 _OF_CHANGES = (404, 409, 422)
 _IDEMPOTENCY = Parameter(
     idempotency.HEADER,
-    "Any text that is new for each creation. The same request with the same key is not carried out again within "
+    "A unique text for each creation. The same request with the same key is not carried out again within "
     "24 hours, but answered with the first response.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     place="header",
 )
 _ROLES = {
-    Access.ANYBODY: "Needs no key.",
+    Access.ANYBODY: "No API key required.",
     Access.VIEWER: "Any key.",
-    Access.ALL_ACCOUNTS: "A key of all accounts.",
+    Access.ALL_ACCOUNTS: "An API key of all accounts.",
     Access.ADMIN: "A key with the role `admin`.",
     Access.OPERATOR: "A key with the role `admin`, of all accounts.",
 }

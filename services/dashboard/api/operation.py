@@ -126,7 +126,7 @@ VIEW = (
     ),
     Parameter("min_latency", f"Only requests that took at least this long: {filter_params.MINIMUMS['min_latency']}."),
 )
-IGNORED = tuple(Parameter(name, "Of a page's address; has no meaning here.", is_documented=False) for name in OF_PAGES)
+IGNORED = tuple(Parameter(name, "Accepted from a page's URL and ignored.", is_documented=False) for name in OF_PAGES)
 
 
 def of_view(*own: Parameter) -> tuple[Parameter, ...]:

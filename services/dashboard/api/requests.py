@@ -220,7 +220,7 @@ def _key(view: View, name: str) -> Key | None:
 
 
 _LIST = (
-    integer("limit", "Requests on a page.", low=1, high=1000, default=log_pages.SIZE),
+    integer("limit", "Requests per page.", low=1, high=1000, default=log_pages.SIZE),
     Parameter("after", "Only requests older than this position: the `next` of a page."),
     Parameter("before", "Only requests newer than this position."),
     Parameter(log_pages.SEARCH, "Text in model, requester or error, or the provider's own request ID."),

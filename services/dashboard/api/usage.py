@@ -208,10 +208,10 @@ OPERATIONS = (
         row=UsageRow,
         parameters=of_view(
             Parameter("group_by", f"Up to three dimensions, comma-separated: {_DIMENSIONS}."),
-            Parameter("rows", "A dimension, as in the address of the page Explore; if group_by is not stated."),
+            Parameter("rows", "A dimension, as in the URL of the page Explore; if group_by is not stated."),
             Parameter("columns", "A second dimension, likewise."),
-            choice("sort", "Figure by which the largest groups come first.", SORTS, default="cost"),
-            integer("limit", "Groups on a page.", low=1, high=MOST_ROWS, default=1000),
+            choice("sort", "Measure that the groups are sorted by, largest first.", SORTS, default="cost"),
+            integer("limit", "Groups per page.", low=1, high=MOST_ROWS, default=1000),
             integer("page", "Number of the page.", low=1, high=100_000, default=1),
         ),
     ),

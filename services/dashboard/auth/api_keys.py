@@ -126,7 +126,7 @@ class ApiAccess:
             await cancel_and_wait(one)
 
     def user(self, authorization: str, *, address: str) -> User:
-        """Return whom an Authorization header stands for.
+        """Return the user whom an Authorization header authenticates.
 
         Raises 401, 429, or Unavailable. A valid key always works, whatever else comes from its address.
         """

@@ -38,7 +38,7 @@ class TokenAccess:
         self._throttle = SignInThrottle()
 
     async def user(self, authorization: str, *, address: str) -> User:
-        """Return whom an Authorization header stands for; raises 401, 429, or Unavailable."""
+        """Return the user of an Authorization header; raises 401, 429, or Unavailable."""
         digest = token_hash(authorization.partition(" ")[2].strip())
         token = await self._find(digest)
         if token is None:

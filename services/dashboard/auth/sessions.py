@@ -44,7 +44,7 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class StoredSession(NamedTuple):
-    """A session with its KV revision. `digest` identifies, but is no credential."""
+    """A session with its KV revision. `digest` identifies it but is not a credential."""
 
     digest: str
     session: Session

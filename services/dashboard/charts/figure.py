@@ -132,7 +132,7 @@ def _scale(plot: Plot, top: float, step: float, *, is_drawn: bool) -> str:
     grid = "".join(f'<i style="bottom:{place}%"></i>' for place in (at if is_drawn else at[:1]))
     return (
         f'<div class="yl" aria-hidden="true">{labels}</div><div class="box" tabindex="0" role="group" '
-        f'aria-label="{escape(plot.title)}: arrow keys read it"><div class="grid">{grid}</div>'
+        f'aria-label="{escape(plot.title)}: use the arrow keys to read values"><div class="grid">{grid}</div>'
     )
 
 
@@ -175,7 +175,7 @@ def _current_bucket(plot: Plot, shape: str) -> str:
     if not plot.live:
         return ""
     width = 100 / max(len(plot.times) if shape == "bar" else len(plot.times) - 1, 1)
-    return f'<div class="now" title="The last bucket is still filling" style="width:{coordinate(width)}%"></div>'
+    return f'<div class="now" title="The last bucket is incomplete" style="width:{coordinate(width)}%"></div>'
 
 
 def _line(plot: Plot, top: float) -> str:

@@ -175,7 +175,7 @@ def equivalent(found: QueryResult, money: Currency) -> list[Tile]:
     row = found.row
     if not row.get("requests"):
         return []
-    note = f"{formats.whole(row['requests'])} requests of subscriptions, in no other figure of cost"
+    note = f"{formats.whole(row['requests'])} subscription requests, not included in other cost figures"
     if row["unpriced"]:
         note += f"; the price of {formats.whole(row['unpriced'])} is unknown"
     return [Tile("equivalent", "API equivalent", money.text(row["equivalent"]), None, Markup(), note)]

@@ -1,4 +1,4 @@
-"""Who calls a tool, and how the API is asked in their name."""
+"""The caller of a tool, and requests to the API on their behalf."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,4 @@
-"""The MCP server: lists tools and calls the API for each call of one.
+"""The MCP server: lists tools and translates each tool call to a call of the API.
 
 Importing this module takes seconds and 50 MB, which is why `http` imports it late: the `mcp` package builds validators
 for every message of two versions of the protocol.
@@ -32,7 +32,7 @@ from shared.version import VERSION
 
 MOST_CHARACTERS = 100_000  # of an answer; some 30,000 tokens
 _MOST_OF_REASON = 500  # characters
-_TOO_LONG = "The answer has {0} characters, more than the {1} that are allowed. Narrow the period, filter, group by \
+_TOO_LONG = "The answer has {0} characters, but at most {1} are allowed. Narrow the period, filter, group by \
 fewer dimensions, or set a smaller limit."
 
 Context = ServerRequestContext[Any, Any]
@@ -80,7 +80,7 @@ def _result(text: str, *, is_error: bool = False) -> CallToolResult:
 
 
 def _reason(text: str) -> str:
-    """Return why a request was refused; whatever stands before a dashboard says it in its own way."""
+    """Return why a request was refused; a proxy in front of the dashboard may state it in another format."""
     try:
         return msgspec.json.decode(text, type=Problem).detail
     except msgspec.MsgspecError:

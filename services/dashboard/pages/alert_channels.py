@@ -59,5 +59,5 @@ async def delete_channel(request: web.Request, form: Form) -> FormResult:
     await channel_admin.delete(js, account=account, name=name)
     unrecorded = await forms.record(request, "alert", "delete channel", name, account=account)
     rules = [rule.name for rule in await rule_admin.rules(js, account=account) if name in rule.channels]
-    still = f" Alerts that still name it: {', '.join(rules)}." if rules else ""
+    still = f" Alerts that still use it: {', '.join(rules)}." if rules else ""
     return FormResult(done=f"Channel {name} of {alerts.title(account)} deleted.{still}{unrecorded}")

@@ -37,7 +37,7 @@ PERIODS = {
     CREATED: "since it was created",
 }
 SUBJECT_NAMES = {
-    "": "everything together",
+    "": "all requests together",
     "requester": "each requester",
     "token": "each token",
     "provider": "each provider",
@@ -165,18 +165,18 @@ async def test_rule(request: web.Request, form: Form) -> FormResult:
         message = await request.app[app_context.APP_CONTEXT].nats.nc.request(TEST_SUBJECT, asked, timeout=TEST_SECONDS)
         reply = msgspec.json.decode(message.data, type=TrialReply)
     except nats.errors.NoRespondersError:
-        raise AccountError("no logger is running that could send it") from None
+        raise AccountError("no logger is running to send it") from None
     except nats.errors.TimeoutError:
-        raise AccountError("the logger has not answered yet; the history will show what was sent") from None
+        raise AccountError("the logger has not responded yet; the history will show what was sent") from None
     except msgspec.MsgspecError:
-        raise AccountError("the logger's answer could not be read; is it of the same version?") from None
+        raise AccountError("the logger's response could not be read; is it the same version?") from None
     if reply.error:
         raise AccountError(reply.error)
     failed = "; ".join(f"{channel} failed: {reason}" for channel, reason in reply.failed.items())
     details = {"reached": ", ".join(reply.reached), "failed": failed}
     unrecorded = await forms.record(request, "alert", "test", name, account=account, details=details)
     if not reply.reached:
-        raise AccountError(f"the test of {name} has reached nobody; {failed}{unrecorded}")
+        raise AccountError(f"the test of {name} was not delivered; {failed}{unrecorded}")
     done = f"Test of {name} sent to {', '.join(reply.reached)}."
     return FormResult(done=f"{done}{f' {failed}.' if failed else ''}{unrecorded}")
 
@@ -190,7 +190,7 @@ async def account_in(request: web.Request, form: Form) -> str:
     if account == SYSTEM:
         return account
     if account not in (await accounts_admin.read(app_context.jetstream(request))).accounts:
-        raise AccountError(f"there is no account {account!r}")
+        raise AccountError(f"account {account!r} does not exist")
     return account
 
 

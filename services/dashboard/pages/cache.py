@@ -73,7 +73,7 @@ async def purge(request: web.Request, form: Form) -> FormResult:
     if provider and provider not in context.providers:
         raise AccountError(f"unknown provider {provider!r}")
     if not (account or model or form["all"]):
-        raise AccountError("choose what to purge: an account, a model, or everything")
+        raise AccountError("choose what to purge: an account, a model or everything")
     patterns = cache_admin.patterns(account=account, provider=provider, model=model, known=context.providers)
     done = await cache_admin.purge(context.nats.nc, patterns)
     details = {"provider": provider, "model": model, "entries": str(done.entries)}

@@ -32,8 +32,8 @@ async def show(request: web.Request) -> web.Response:
     before, now = changes.uses(results["by_model"])
     split = cost_change.split(before, now)
     parts = [
-        Part("Volume", split.volume, "more or fewer requests, at the average cost before"),
-        Part("Mix", split.mix, "other shares of the models; new models"),
+        Part("Volume", split.volume, "more or fewer requests, at the previous average cost"),
+        Part("Mix", split.mix, "a different mix of models, new ones included"),
         Part("Tokens per request", split.tokens, "longer or shorter requests of the same model"),
         Part("Price", split.price, "cost per token of the same model: prices, caching, input against output"),
     ]

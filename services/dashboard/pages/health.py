@@ -122,7 +122,7 @@ async def replay(request: web.Request, form: Form) -> FormResult:
     sequence, message = await _dead_letter(js, form)
     age = datetime.now(UTC) - (message.time or datetime.now(UTC))
     if age < DEDUP_WINDOW:
-        raise AccountError("this event was set aside just now; wait three minutes, or it is lost if it fails again")
+        raise AccountError("wait three minutes before you replay this event: until then a second failure would lose it")
     reason = (message.headers or {}).get("Metrion-Reason", "")
     if size := (message.headers or {}).get("Metrion-Cut"):
         raise AccountError(f"this event cannot be replayed: only the beginning of its {size} bytes was kept")
@@ -155,7 +155,7 @@ async def _dead_letter(js: JetStreamContext, form: Form) -> tuple[int, Any]:
     try:
         return int(text), await js.get_msg(event_types.DEAD_STREAM, int(text))
     except NotFoundError:
-        raise AccountError(f"event {text} is no longer here") from None
+        raise AccountError(f"event {text} no longer exists") from None
 
 
 async def _stream_state(js: JetStreamContext) -> StreamState:

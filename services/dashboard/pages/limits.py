@@ -28,11 +28,11 @@ MINUTE_USAGE_SECONDS = 2.0  # that the page waits for the counters of limits per
 LISTED = 10  # values of a limit of each
 ROLLING = "rolling"  # choice of the form; the number of days is a field of its own
 PERIODS = {
-    "month": "a month",
-    "week": "a week",
-    "day": "a day",
-    ROLLING: "in rolling days:",
-    MINUTE: "a minute (not for cost)",
+    "month": "per month",
+    "week": "per week",
+    "day": "per day",
+    ROLLING: "rolling days",
+    MINUTE: "per minute (not for cost)",
 }
 MEASURES = {COST: "cost", "tokens": "tokens", "requests": "requests"}
 MODES = {

@@ -75,13 +75,13 @@ def _tiles(totals: dict[str, Any], money: Currency, *, failure: str) -> list[Til
     lacking = f"without {formats.whole(unknown)} requests of unknown input price" if unknown else ""
     figures = (
         ("read", "Input read from cache", formats.percent(share), f"{formats.count(totals['cache_read'])} tokens"),
-        ("saved", "Saved by reading", money.text(totals["cache_saved"]), lacking),
+        ("saved", "Saved by cache reads", money.text(totals["cache_saved"]), lacking),
         (
             "extra",
-            "Extra cost of writing",
+            "Extra cost of cache writes",
             money.text(totals["cache_extra"]),
             f"{formats.count(totals['cache_written'])} tokens",
         ),
-        ("net", "Net saving", money.text(totals["cache_net"]), "saved by reading, less the extra cost of writing"),
+        ("net", "Net saving", money.text(totals["cache_net"]), "savings from reads, minus the extra cost of writes"),
     )
     return [Tile(f"cache-{key}", name, value, None, Markup(), note, failure) for key, name, value, note in figures]

@@ -1,4 +1,4 @@
-"""SQL of the source of sums by any dimensions together, metadata included.
+"""SQL source for sums grouped by any combination of dimensions, metadata included.
 
 What the rollup keeps by quarter hour is read from there. Other combinations are read from usage_days, one row per day
 and combination; those of a session from usage_session_days. The days that the query cuts, and those that the table does

@@ -1,4 +1,4 @@
-"""Queries of the sums of each session in a period."""
+"""Queries for the sums of each session in a period."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -89,7 +89,7 @@ async def test_change_of_cost_is_split_and_attributed_as_plain_python_does(known
     parts = {"Volume": split.volume, "Mix": split.mix, "Tokens per request": split.tokens, "Price": split.price}
     assert {name: rows[name][0] for name in parts} == {name: signed(amount) for name, amount in parts.items()}
     assert rows["All"][0] == signed((cost(now) or Decimal(0)) - (cost(before) or Decimal(0)))
-    assert f"{sum(row.cost is None for row in [*now, *before])} requests of unknown cost" in page.html
+    assert f"{sum(row.cost is None for row in [*now, *before])} requests with unknown cost" in page.html
     movers: dict[tuple[str, str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0)])
     for at, of in enumerate((before, now)):
         for row in of:
@@ -131,7 +131,7 @@ async def test_month_is_forecast_from_its_cost_and_its_complete_days(known: Know
     early_on = datetime(2026, 11, 2, 12, tzinfo=UTC)
     async with dashboard(url, now=early_on, asked=SparingRunner(url, only=only)) as client:
         early = await get(client, "/cost", account=account, tz="UTC", period="month")
-    assert "forecast" not in early.tiles and "a tenth of it is over" in early.html
+    assert "forecast" not in early.tiles and "once a tenth of the month has passed" in early.html
 
 
 async def test_unusual_days_are_marked_on_the_cost_chart(known: Known) -> None:

@@ -93,7 +93,7 @@ async def test_list_of_requesters_is_searched_and_says_how_many_there_are(known:
         assert set(found.rows("requesters")) == {"USER-07", "user-070", "user-071", "user-07-late"}
         assert "4 requesters with this in the name" in found.html
         nobody = await _get(client, "/requesters", account=account, q="nobody", **PERIOD)
-        assert "No requester’s name contains this." in nobody.html
+        assert "No requester matches." in nobody.html
 
 
 async def _get(client: TestClient[Any, Any], path: str, **query: str) -> Page:

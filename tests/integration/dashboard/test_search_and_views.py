@@ -114,7 +114,7 @@ async def test_search_lists_pages_that_the_user_may_open_and_the_palette_gets_on
     assert "/health" not in Page((await viewer.get("/search?q=heal", **{"X-Partial": "1"})).text).links
     assert {"/explore", "/logs", "/keys"} <= set(Page((await viewer.get("/search")).text).links)
     nothing = await viewer.get(f"/search?q={quote('<b>nothing</b>')}")
-    assert "Nothing of this name or ID" in nothing.text and "<b>nothing" not in nothing.text
+    assert "No matches in the last 30 days." in nothing.text and "<b>nothing" not in nothing.text
     assert (await viewer.get("/search?q=" + "x" * 201)).status == 400
     assert (await (await dashboard.browser()).get("/search?q=x")).status == 303
 

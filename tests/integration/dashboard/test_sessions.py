@@ -229,14 +229,14 @@ async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would
     assert listed.tiles["cost"] == "$1.00", "money that is owed, and nothing else"
     for shown in (overview, cost_page):
         assert (shown.tiles["cost"], shown.tiles["equivalent"]) == ("$1.00", "$2.50"), "apart from what is owed"
-        assert "2 requests of subscriptions" in shown.html and "the price of 1 is unknown" in shown.html
+        assert "2 subscription requests" in shown.html and "the price of 1 is unknown" in shown.html
     assert "equivalent" not in billed.tiles
     assert [(name, row[2:4]) for name, row in listed.rows("sessions").items()] == [
         ("api", ["$1.00", "–"]),
         ("plan", ["$0", "$2.50"]),
     ]
     assert list(only.rows("sessions")) == ["api"] and "By API prices" not in only.html
-    assert page.tiles["cost"] == "$0" and "By API prices its requests would have cost $2.50" in page.html
+    assert page.tiles["cost"] == "$0" and "At API prices, its requests would have cost $2.50" in page.html
     assert "Covered by a subscription. By API prices: $2.50000" in panel.html
     assert "Covered by a subscription (unknown_model). By API prices: unknown" in reason.html
 

@@ -158,7 +158,7 @@ async def test_use_of_limits_per_minute_is_that_of_the_last_60_seconds(
     for one in (everybody, tokens, people):
         await limit_admin.put(dashboard.control.js, one)
     browser = await dashboard.browser("viewer-a")
-    assert "nobody has made a request" in card(await page(browser), f"{A}-tokens")
+    assert "no requests yet" in card(await page(browser), f"{A}-tokens")
     gateway = await nats_client.connect(house[0].url("gateway"), service="gateway")
     minute = int(Noon.now(UTC).timestamp()) // 60
     for one, each in ((everybody, ()), (tokens, ("busy",)), (tokens, ("other",)), (people, ("ann",))):

@@ -84,7 +84,7 @@ def test_many_buckets_become_areas() -> None:
 
 def test_only_the_current_bucket_of_a_live_chart_is_hatched() -> None:
     series = [Series("a", "red", [1, 1, 1, 1])]
-    assert 'class="now" title="The last bucket is still filling" style="width:25%"' in svg.bars(plot(4, live=True), series)
+    assert 'class="now" title="The last bucket is incomplete" style="width:25%"' in svg.bars(plot(4, live=True), series)
     assert 'class="now"' not in svg.bars(plot(4), series)
 
 

@@ -28,7 +28,7 @@ _HIT_SECONDS = 0.004
 _EPOCH = 1
 _UNIX = datetime.fromtimestamp(0, UTC)
 _OUTCOMES = {ERROR_MIDWAY: event_types.UPSTREAM_ERROR, CUT_MIDWAY: event_types.UPSTREAM_CLOSED}
-_BROKEN_OFF = ("broken_off", "The provider broke its response off.")
+_BROKEN_OFF = ("broken_off", "The provider's response was cut off.")
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -55,7 +55,7 @@ MONEY = Row(
         ),
         Panel(
             title="Cost of failures",
-            meaning="Cost of errors, broken-off and abandoned responses.",
+            meaning="Cost of errors, truncated and abandoned responses.",
             kind=STACKED,
             unit=DOLLARS,
             sql="cost_of_failures",

@@ -68,7 +68,7 @@ REQUESTS = Row(
         ),
         Panel(
             title="Provider error rate",
-            meaning="Share of 5xx, 429, broken-off and timed-out responses, as in the alerts; without other 4xx.",
+            meaning="Share of 5xx, 429, truncated and timed-out responses, as in the alerts; without other 4xx.",
             unit=SHARE,
             queries={"{{provider}}": f"provider:metrion_gateway_errors:ratio5m{{{_OF}}}"},
         ),
@@ -84,7 +84,7 @@ REQUESTS = Row(
         ),
         Panel(
             title="Incomplete requests by outcome",
-            meaning="Disconnected clients, broken-off responses, timeouts.",
+            meaning="Disconnected clients, truncated responses, timeouts.",
             kind=STACKED,
             unit=PER_SECOND,
             queries={
@@ -167,7 +167,7 @@ EVENTS = Row(
             meaning="Messages not yet delivered, and delivered but not yet acknowledged.",
             queries={
                 "waiting": "max(metrion_logger_pending_messages) - max(metrion_logger_in_hand_messages)",
-                "in hand": "max(metrion_logger_in_hand_messages)",
+                "unacknowledged": "max(metrion_logger_in_hand_messages)",
             },
         ),
         Panel(

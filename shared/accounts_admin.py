@@ -53,7 +53,7 @@ async def read(js: JetStreamContext) -> Accounts:
     try:
         values, revision = await accounts_kv.contents(js)
     except NotFoundError:
-        raise AccountError("there is no accounts bucket in NATS; the provisioning job creates it") from None
+        raise AccountError("NATS has no accounts bucket; the provisioning job creates it") from None
     directory = Accounts(revision=revision)
     for key, value in values.items():
         directory.put(key, value)
@@ -86,7 +86,7 @@ async def set_cache(js: JetStreamContext, name: str, *, on: bool) -> None:
     def decide(directory: Accounts) -> Change | None:
         account = directory.accounts.get(name)
         if account is None:
-            raise AccountError(f"there is no account {name!r}; see: metrion account list")
+            raise AccountError(f"account {name!r} does not exist; see: metrion account list")
         return None if account.cache is on else (ACCOUNT_KEY + name, msgspec.structs.replace(account, cache=on))
 
     await change(js, decide)
@@ -113,7 +113,7 @@ async def ensure_token(js: JetStreamContext, *, account: str, name: str, token: 
         if key in directory.tokens:
             return None
         if account not in directory.accounts:
-            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+            raise AccountError(f"account {account!r} does not exist; create it: metrion account create {account}")
         if directory.active(account, name):
             raise AccountError(f"account {account!r} already has a token {name!r}; revoke or regenerate it, or rename")
         return TOKEN_KEY + key, made
@@ -135,7 +135,7 @@ async def revoke_account(js: JetStreamContext, account: str) -> int:
     Raises AccountError if there is no such account.
     """
     if account not in (await read(js)).accounts:
-        raise AccountError(f"there is no account {account!r}; see: metrion account list")
+        raise AccountError(f"account {account!r} does not exist; see: metrion account list")
     return await _revoke(js, lambda directory: directory.active(account))
 
 
@@ -222,7 +222,7 @@ async def change(js: JetStreamContext, decide: Callable[[Accounts], Change | Non
             lost += 1
             if lost == 3:
                 raise
-    raise AccountError("others keep changing the accounts at the same time; try again")
+    raise AccountError("the accounts are being changed by others; try again")
 
 
 def _now() -> datetime:
@@ -266,7 +266,7 @@ def _checked(token: Token) -> Token:
 
 
 def expiry(at: datetime | None, what: str) -> datetime | None:
-    """An expiry in UTC; AccountError if it is over, or beyond the calendar."""
+    """An expiry in UTC; AccountError if it has passed, or is beyond the calendar."""
     if at is None:
         return None
     try:

@@ -154,7 +154,7 @@ async def _read(js: JetStreamContext) -> tuple[Keys, int]:
     try:
         messages = await stream_reader.messages(js, STREAM, f"{SUBJECT}{KEY}*", config=stream_reader.latest())
     except NotFoundError:
-        raise AccountError("there is no dashboard bucket in NATS; the provisioning job creates it") from None
+        raise AccountError("NATS has no dashboard bucket; the provisioning job creates it") from None
     for message in messages:
         revision = max(revision, message.metadata.sequence.stream)
         if not accounts_kv.removes(message.headers):
@@ -199,7 +199,7 @@ def _owner(account: str) -> str:
 
 
 def _busy() -> AccountError:
-    return AccountError("others keep changing API keys at the same time; try again")
+    return AccountError("API keys are being changed by others; try again")
 
 
 decode = msgspec.json.Decoder(ApiKey).decode

@@ -40,7 +40,7 @@ class Purged(NamedTuple):
         """The result in words."""
         entries = f"{self.entries} {'entry' if self.entries == 1 else 'entries'} purged"
         if not self.replicas:
-            return f"{entries}. No cache service responded; one that hangs may still serve them from memory."
+            return f"{entries}. No cache service responded; an unresponsive one may still serve them from memory."
         return f"{entries}, {self.replicas} replica{'' if self.replicas == 1 else 's'} cleared from memory."
 
 

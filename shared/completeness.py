@@ -53,7 +53,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
             named = ", ".join(self.unconfirmed[:_NAMED]) + (f" and {more} more" if more > 0 else "")
             plural = "instances" if len(self.unconfirmed) > 1 else "instance"
             yield (
-                f"{len(self.unconfirmed)} gateway {plural} went silent without a last word ({named}), "
+                f"{len(self.unconfirmed)} gateway {plural} went silent without a final report ({named}), "
                 "so events after that may be missing"
             )
 

@@ -119,7 +119,7 @@ async def delete(js: JetStreamContext, name: str) -> None:
     for _ in range(_ATTEMPTS):
         entry = await get(js, name)
         if entry is None:
-            raise AccountError(f"there is no user {name!r}")
+            raise AccountError(f"user {name!r} does not exist")
         _, revision = entry
         headers = {"KV-Operation": "DEL", api.Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         if await _publish(js, key(name), b"", headers=headers):
@@ -137,7 +137,7 @@ async def _rewrite(js: JetStreamContext, name: str, update: Callable[[User], Use
     for _ in range(_ATTEMPTS):
         entry = await get(js, name)
         if entry is None:
-            raise AccountError(f"there is no user {name!r}")
+            raise AccountError(f"user {name!r} does not exist")
         user, revision = entry
         updated = update(user)
         if await put(js, updated, revision=revision):
@@ -160,7 +160,7 @@ async def _entries(js: JetStreamContext) -> list[Msg]:
     try:
         entries = await stream_reader.messages(js, STREAM, f"{SUBJECT}{USER_KEY}*", config=stream_reader.latest())
     except NotFoundError:
-        raise AccountError("there is no users bucket in NATS; the provisioning job creates it") from None
+        raise AccountError("NATS has no users bucket; the provisioning job creates it") from None
     return [message for message in entries if not accounts_kv.removes(message.headers)]
 
 
@@ -196,7 +196,7 @@ def _role(role: str) -> str:
 
 
 def _busy() -> AccountError:
-    return AccountError("others keep changing this user at the same time; try again")
+    return AccountError("this user is being changed by others; try again")
 
 
 decode = msgspec.json.Decoder(User).decode

@@ -1,4 +1,4 @@
-"""Forecast of what a running calendar period will end at.
+"""Forecast of the total of a calendar period that is still running.
 
 For alerts and the dashboard. Linear: the value divided by the share of the period that has
 passed, from its first tenth on.

@@ -36,7 +36,7 @@ async def store(js: JetStreamContext, vault: Vault, *, account: str, provider: s
 
     def decide(directory: Accounts) -> Change | None:
         if account not in directory.accounts:
-            raise AccountError(f"there is no account {account!r}; create it: metrion account create {account}")
+            raise AccountError(f"account {account!r} does not exist; create it: metrion account create {account}")
         return None if directory.provider_key(account, provider) == made else (_name(made), made)
 
     await accounts_admin.change(js, decide)

@@ -138,7 +138,7 @@ class StreamWatch:
             self._apply(key, value)
 
     async def _complete(self) -> None:
-        """Take over what was read, and tell what has changed."""
+        """Take over what was read, and report what has changed."""
         loaded, self._loading = self._loading or {}, None
         inbox = self._inbox
         for key in self._values.keys() - loaded.keys():

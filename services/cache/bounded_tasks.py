@@ -21,7 +21,7 @@ class BoundedTasks:
 
     @property
     def is_full(self) -> bool:
-        """Whether another task must be refused; there is no queue."""
+        """Whether another task must be refused, because nothing is queued."""
         return len(self._tasks) >= self._max_tasks or self._bytes >= self._max_bytes
 
     def start(self, work: Coroutine[Any, Any, None], *, size: int = 0) -> None:

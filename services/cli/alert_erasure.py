@@ -27,7 +27,7 @@ class _Subject(msgspec.Struct):
 
 
 async def find(js: JetStreamContext, *, requester: str, account: str) -> list[Named]:
-    """Find what names a requester, in one account or ("") in all."""
+    """Find states and messages that name a requester, in one account or ("") in all."""
     found = []
     for prefix in (STATE_KEY, HISTORY_KEY):
         keys = f"{_PREFIX}{prefix}{account or '*'}.>"
@@ -49,7 +49,7 @@ def _named(data: bytes) -> str:
 
 
 async def erase(js: JetStreamContext, found: list[Named]) -> None:
-    """Overwrite these messages, and tell loggers that the states are gone."""
+    """Overwrite these messages, and notify loggers that the states are gone."""
     for subject, sequence in found:
         try:
             await js.delete_msg(ALERTS_STREAM, sequence)

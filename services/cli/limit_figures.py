@@ -84,4 +84,4 @@ async def _unpriced(js: JetStreamContext, account: str) -> int:
         message = await js.get_last_msg(SPEND_STREAM, SPEND_SUBJECT + account)
     except NotFoundError:
         return _UNPRICED
-    return spend.decode_booked(message.data or b"").unpriced
+    return spend.decode_progress(message.data or b"").unpriced

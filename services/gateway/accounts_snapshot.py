@@ -1,4 +1,4 @@
-"""Snapshot of the accounts mirror on disk; it holds no token and no key in plain."""
+"""Snapshot of the accounts mirror on disk; it contains no plain-text token or key."""
 
 import logging
 import threading

@@ -142,7 +142,7 @@ class Exchange:
             self.give_up_reading(accounting_failures.READING, error)
 
     def give_up_reading(self, stage: str, error: Exception) -> None:
-        """Stop reading along after a failure of accounting; the response itself goes on."""
+        """Stop accounting after it has failed; the response itself continues."""
         self._failures.note(stage, error, request=self.envelope.id)
         self.tap = Unread(events.UNREAD_FAILED)
 
@@ -245,7 +245,7 @@ class Exchange:
 
     @property
     def _is_whole(self) -> bool:
-        """Whether a response that is over ended the way its dialect requires, and without an error."""
+        """Whether a finished response ended the way its dialect requires, and without an error."""
         tap = self.tap
         return not tap.failed and not (isinstance(tap, SseTap | JsonTap) and tap.cut_short)
 

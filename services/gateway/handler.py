@@ -1,4 +1,4 @@
-"""Request handler: has a request admitted and relayed, or responds with an error."""
+"""Request handler: admits and relays a request, or responds with an error."""
 
 import logging
 

@@ -155,7 +155,7 @@ def usage(published: Mapping[str, bytes], token: Token, *, now: datetime) -> Usa
     mark = published.get(token_totals.MARK)
     if mark is None:
         return Usage(None, None, None, "no logger has published figures yet, or this gateway has not read them")
-    as_of = spend.decode_booked(mark).at.astimezone(UTC)
+    as_of = spend.decode_progress(mark).at.astimezone(UTC)
     day = periods.span(periods.DAY, "UTC", now).start
     month = periods.span(periods.MONTH, "UTC", now).start
     data = published.get(token_totals.key(token.account, token.name))

@@ -269,7 +269,7 @@ class Relay:
         ctx.exchange.finish(
             events.TIMEOUT if timeout else events.UPSTREAM_CLOSED,
             error_type="idle_timeout" if timeout else "broken_off",
-            message="The provider stopped sending." if timeout else "The provider broke its response off.",
+            message="The provider stopped sending." if timeout else "The provider's response was cut off.",
         )
         transport = ctx.request.transport
         if transport is not None:

@@ -147,7 +147,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         if not await mirror.wait_until_confirmed(settings.start_seconds):
             log.warning("NATS has not confirmed the accounts: starting with those of the snapshot")
         elif mirror.has_budgets and not await budgets.figures.wait_until_loaded(settings.start_seconds):
-            log.warning("what is used of budgets is not known yet: starting without")
+            log.warning("the usage of budgets is not known yet: starting without it")
         if settings.default_requests_per_minute is None and mirror.is_loaded:
             log.info("%s", default.explain(mirror.default_requests))
         await stack.enter_async_context(_listen(settings, handler, metrics))

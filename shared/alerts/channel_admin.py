@@ -47,7 +47,7 @@ async def put(js: JetStreamContext, channel: Channel) -> bool:
     check(channel)
     account = channel.account
     if account != SYSTEM and account not in (await accounts_admin.read(js)).accounts:
-        raise AccountError(f"there is no account {account!r}; create it first")
+        raise AccountError(f"account {account!r} does not exist; create it first")
     is_new = True
 
     def decide(existing: Channels) -> Channel | None:
@@ -117,7 +117,7 @@ def _resealed(vault: Vault, channel: Channel, purpose: Purpose) -> Sealed:
 
 
 def check(channel: Channel) -> None:
-    """Raise AccountError for a channel that is invalid or lacks what its kind needs."""
+    """Raise AccountError for a channel that is invalid or incomplete for its kind."""
     if NAME_PATTERN.fullmatch(channel.name) is None:
         raise AccountError(f"channel name {channel.name!r}: 1 to 40 of a-z, 0-9 and -, the first not -")
     if channel.kind not in KINDS:
@@ -205,7 +205,7 @@ async def _change(js: JetStreamContext, account: str, decide: Callable[[Channels
             lost += 1
             if lost == 3:
                 raise
-    raise AccountError("others keep changing the channels at the same time; try again")
+    raise AccountError("the channels are being changed by others; try again")
 
 
 async def _read(js: JetStreamContext, scope: str) -> tuple[Channels, int]:
@@ -214,7 +214,7 @@ async def _read(js: JetStreamContext, scope: str) -> tuple[Channels, int]:
     try:
         messages = await stream_reader.messages(js, ALERTS_STREAM, subject, config=stream_reader.latest())
     except NotFoundError:
-        raise AccountError("there is no alerts bucket in NATS; the provisioning job creates it") from None
+        raise AccountError("NATS has no alerts bucket; the provisioning job creates it") from None
     found: Channels = {}
     revision = 0
     for message in messages:

@@ -142,7 +142,7 @@ async def history(js: JetStreamContext, *, account: str = "", name: str = "") ->
 def _check_account(rule: AlertRule, directory: Accounts) -> None:
     account, token = rule.account, rule.scope.token
     if account not in directory.accounts:
-        raise AccountError(f"there is no account {account!r}; create it first")
+        raise AccountError(f"account {account!r} does not exist; create it first")
     if token and not directory.active(account, token):
         raise AccountError(f"account {account!r} has no active token {token!r}")
 
@@ -163,14 +163,14 @@ async def channel_names(js: JetStreamContext, account: str) -> Collection[str]:
 
 
 def _check_names(*names: str) -> None:
-    """Raise AccountError for what is no name of an account or a rule: in NATS, * and > stand for any."""
+    """Raise AccountError unless a name is one of an account or rule: in NATS, * and > are wildcards."""
     for name in names:
         if name != SYSTEM and accounts_admin.ACCOUNT_PATTERN.fullmatch(name) is None:
             raise AccountError(f"{name!r} is not a name")
 
 
 def _pattern(name: str) -> str:
-    """Return a name, or what stands for all if there is none."""
+    """Return a name, or the wildcard for all if it is empty."""
     if name:
         _check_names(name)
     return name or "*"
@@ -207,7 +207,7 @@ async def _change(js: JetStreamContext, account: str, decide: Callable[[Rules], 
             lost += 1
             if lost == 3:
                 raise
-    raise AccountError("others keep changing the alerts at the same time; try again")
+    raise AccountError("the alerts are being changed by others; try again")
 
 
 async def _read(js: JetStreamContext, account: str) -> tuple[list[AlertRule], int]:
@@ -240,7 +240,7 @@ async def _messages(js: JetStreamContext, keys: str) -> list[Msg]:
     try:
         return await stream_reader.messages(js, ALERTS_STREAM, _SUBJECT + keys, config=stream_reader.latest())
     except NotFoundError:
-        raise AccountError("there is no alerts bucket in NATS; the provisioning job creates it") from None
+        raise AccountError("NATS has no alerts bucket; the provisioning job creates it") from None
 
 
 _decode = msgspec.json.Decoder(AlertRule).decode

@@ -1,4 +1,4 @@
-"""Checks of alert rules, and what they may state."""
+"""Checks of alert rules and their values."""
 
 import re
 from decimal import Decimal

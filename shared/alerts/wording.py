@@ -20,7 +20,7 @@ NAMES = {
     "events_waiting": "Age of the oldest event not stored",
     "dead_letters": "Dead letters",
     "dropped": "Events dropped by gateways",
-    "price_age": "Age of the prices",
+    "price_age": "Price age",
     "drift": "Age of the budgets' figures",
 }
 _UNITS = {

@@ -164,7 +164,7 @@ def unpack(data: bytes, *, sha256: str) -> Catalog:
 
 def _check_price(unit: str, price: Price) -> None:
     if _UNIT.fullmatch(unit) is None:
-        raise ValueError(f"{unit!r} is no name of a unit")
+        raise ValueError(f"{unit!r} is not the name of a unit")
     values = [price.base, *(tier.price for tier in price.tiers)] if isinstance(price, TieredPrice) else [price]
     for value in values:
         if value is not None and not (value.is_finite() and 0 <= value <= _MOST_USD):

@@ -1,5 +1,5 @@
 -- Gateway instances of the last day with numbered events that are neither stored nor declared dropped, but for the last ten minutes; with
--- dropped events; or that went silent without a last word. See completeness.sql. Accepted instances do not count.
+-- dropped events; or that went silent without a final report. See completeness.sql. Accepted instances do not count.
 WITH now64(3) - INTERVAL 1 DAY AS start, now64(3) - INTERVAL 10 MINUTE AS end,
 beats AS
 (

@@ -28,7 +28,7 @@ def tool_named(name: str) -> Tool:
 
 
 def gateway_url(text: str) -> str:
-    """Return the gateway's URL without the path of the proxy; Refused if it is none."""
+    """Return the gateway's URL without the proxy's path; Refused if it is invalid."""
     url = text.rstrip("/").removesuffix(PROXY_PATH)
     try:
         parts = urlsplit(url)

@@ -23,7 +23,7 @@ def given(present: Sequence[str], *, is_dry_run: bool) -> str:
 
 
 def from_environment() -> str:
-    """Return METRION_TOKEN, or ""; Refused if it is no token."""
+    """Return METRION_TOKEN, or ""; Refused if it is not a token."""
     return _checked(os.environ.get("METRION_TOKEN", ""))
 
 

@@ -123,7 +123,7 @@ async def create(
         await rule_admin.create(js, made)
         details = {"rule": wording.text(made), "channels": ", ".join(channels)}
         warning = await audit_log.record(js, "alert", "create", name, account=account, details=details)
-    silent = "" if channels else " It notifies nobody: state a --channel."
+    silent = "" if channels else " It notifies nobody; add a --channel."
     return Outcome(note=f"Alert {name} of account {account}: {wording.text(made)}.{silent}{warning}")
 
 
@@ -212,7 +212,7 @@ async def test(*, name: str, account: str) -> Outcome:
         try:
             message = await nc.request(TEST_SUBJECT, data, timeout=TEST_SECONDS)
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            raise Unavailable("no logger answers; is one running?") from None
+            raise Unavailable("no logger responds; is one running?") from None
         reply = msgspec.json.decode(message.data, type=TrialReply)
         if reply.error:
             raise Refused(f"alert {name} of account {account}: {reply.error}")

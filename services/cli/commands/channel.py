@@ -109,7 +109,7 @@ async def delete(*, name: str, account: str) -> Outcome:
         rules = [rule.name for rule in await rule_admin.rules(js, account=account) if name in rule.channels]
     note = f"Channel {name} of account {account} deleted."
     if rules:
-        note += f" Still named by {', '.join(rules)}."
+        note += f" Still used by {', '.join(rules)}."
     return Outcome(note=note + warning)
 
 

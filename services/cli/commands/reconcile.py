@@ -80,7 +80,7 @@ async def reconcile(
     from services.cli.reconciliation import MEASURES, TOKENS, by_model, compare, exceeds, label, summed
 
     if save and account:
-        raise Refused("a provider's report is of all accounts: leave out --account to save it")
+        raise Refused("a provider's report covers all accounts: leave out --account to save it")
     report = provider_reports.read(provider, await _contents(provider, files, since=since, until=until))
     period = {"since": clickhouse.timestamp(report.since), "until": clickhouse.timestamp(report.until)}
     (rows,) = await clickhouse.query(("reconcile", {**period, "provider": provider, "account": account}))

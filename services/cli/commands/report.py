@@ -184,7 +184,7 @@ def _notes(rows: list[Row], total: Row, *, wide: bool) -> str:
     if total["equivalent_sum"]:
         worth = output.dollars(total["equivalent_sum"])
         notes.append(
-            f"Requests of subscriptions cost nothing by themselves; by API prices they would have cost {worth}."
+            f"Requests of subscriptions cost nothing by themselves; at API prices, they would have cost {worth}."
         )
     if wide:
         notes.append("Latency is the mean of successful, uncached responses.")

@@ -68,7 +68,7 @@ def to_stream(dialect: str, endpoint: str, document: bytes, *, usage: bool, prov
     try:
         return conversion.to_stream(document, found, _variant(provider, include_usage=usage))
     except _ODD as error:
-        raise Unconvertible(f"an odd response: {error}") from error
+        raise Unconvertible(f"an unexpected response: {error}") from error
 
 
 def to_document(dialect: str, endpoint: str, events: bytes, *, provider: str = "") -> bytes:
@@ -83,7 +83,7 @@ def to_document(dialect: str, endpoint: str, events: bytes, *, provider: str = "
     try:
         return conversion.to_document(datas, _variant(provider))
     except _ODD as error:
-        raise Unconvertible(f"an odd stream: {error}") from error
+        raise Unconvertible(f"an unexpected stream: {error}") from error
 
 
 def to_array(dialect: str, events: bytes) -> bytes:

@@ -129,7 +129,7 @@ def to_document(datas: list[bytes], _: Variant) -> bytes:
         else:
             raise Unconvertible(f"what {kind} means here is unknown")
     if not stopped:
-        raise Unconvertible("the stream does not come to its end")
+        raise Unconvertible("the stream is incomplete")
     return json_objects.encode(message | {"content": content, "usage": usage})
 
 

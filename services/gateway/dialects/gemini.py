@@ -55,7 +55,7 @@ def to_document(datas: list[bytes], _: Variant) -> bytes:
         pieces.setdefault(candidate.get("index", 0), []).append(candidate)
     candidates = [json_objects.fold(candidate_pieces, _CANDIDATE) for candidate_pieces in pieces.values()]
     if not candidates or any(not one.get("finishReason") for one in candidates):
-        raise Unconvertible("a candidate does not come to its end")
+        raise Unconvertible("a candidate is incomplete")
     return json_objects.encode(
         {"candidates": candidates, **json_objects.fold(chunks, _DOCUMENT, without=("candidates",))}
     )

@@ -115,7 +115,7 @@ def concatenated(values: list[Any]) -> Any:
     """Lists as one list; None when all are null."""
     present = [value for value in values if value is not None]
     if not all(isinstance(value, list) for value in present):
-        raise Unconvertible("a list is none")
+        raise Unconvertible("a value that should be a list is not")
     return [one for value in present for one in value] if present else None
 
 
@@ -125,7 +125,7 @@ def same_keys(join: Join) -> Join:
     def folded(values: list[Any]) -> Any:
         present = [value for value in values if value is not None]
         if not all(isinstance(value, dict) for value in present):
-            raise Unconvertible("an object is none")
+            raise Unconvertible("a value that should be an object is not")
         return fold(present, {key: join for value in present for key in value}) if present else None
 
     return folded

@@ -18,7 +18,7 @@ _MAX_NESTING = 8  # of contents within contents
 
 
 class NonText(ValueError):
-    """Something that bears on the count and is no text."""
+    """Input that affects the token count but is not text."""
 
 
 def content(value: object, nesting: int = 0) -> Iterator[str]:

@@ -64,7 +64,7 @@ def to_document(datas: list[bytes], variant: Variant) -> bytes:
     Unconvertible without usage, which a completion always states.
     """
     if datas[-1] != sse.DONE:
-        raise Unconvertible("the stream does not come to its end")
+        raise Unconvertible("the stream is incomplete")
     chunks = [json_objects.decode(data) for data in datas[:-1]]
     if any(map(json_objects.failed, chunks)):
         raise Unconvertible("an error in the stream")
@@ -79,7 +79,7 @@ def to_document(datas: list[bytes], variant: Variant) -> bytes:
         raise Unconvertible(f"{kind} without choices")
     choices = [_from_deltas(pieces[index], kind, indexed=variant.indexed_tool_calls) for index in sorted(pieces)]
     if any(not choice.get("finish_reason") for choice in choices):
-        raise Unconvertible("a choice does not come to its end")
+        raise Unconvertible("a choice is incomplete")
     return json_objects.encode({"object": _DOCUMENTS[kind], **document, "choices": choices})
 
 

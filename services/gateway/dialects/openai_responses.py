@@ -73,7 +73,7 @@ def to_document(datas: list[bytes], _: Variant) -> bytes:
     """
     events = [json_objects.decode(data) for data in datas]
     if events[-1].get("type") != _COMPLETED or any(map(json_objects.failed, events)):
-        raise Unconvertible("the stream does not come to its end")
+        raise Unconvertible("the stream is incomplete")
     response = json_objects.inside(events[-1], "response")
     if not response.get("output"):
         done = [event for event in events if event.get("type") == "response.output_item.done"]

@@ -79,7 +79,7 @@ def unmapped() -> Numbers:
 
 
 def boot() -> bytes:
-    """Id of this boot of the machine; empty if the system does not tell."""
+    """ID of this boot of the machine; empty if the system does not provide it."""
     try:
         return _BOOT_ID.read_bytes().strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""Orphan spools: what gateways left behind that are not started any more."""
+"""Orphan spools: events left behind by gateways that no longer run."""
 
 import asyncio
 import logging

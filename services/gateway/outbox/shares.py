@@ -12,7 +12,7 @@ Owner = str | tuple[str]  # an account, or (account,) for its refused requests
 
 
 class Shares:
-    """Bytes on disk by account. What earlier starts left belongs to nobody."""
+    """Bytes on disk by account. What earlier starts left belongs to no account."""
 
     __slots__ = ("_denied", "_held", "_segments")
 

@@ -64,8 +64,8 @@ def _unique_members(text: bytes, members: dict[str, msgspec.Raw]) -> Iterator[tu
         found = _NEXT.match(text, position)
         value = bytes(raw)
         if found is None or not text.startswith(value, found.end()):
-            raise Ambiguous("it has a name twice")
+            raise Ambiguous("it has a duplicate name")
         position = found.end() + len(value)
         yield name, value
     if members and not _END.fullmatch(text, position):
-        raise Ambiguous("it has a name twice")
+        raise Ambiguous("it has a duplicate name")

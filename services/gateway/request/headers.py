@@ -1,4 +1,4 @@
-"""Request headers, sorted: to forward, to authenticate with, and Metrion's own."""
+"""Request headers by purpose: to forward, to authenticate with, and Metrion's own."""
 
 import base64
 import binascii

@@ -165,7 +165,7 @@ def _items(value: bytes) -> list[bytes]:
     try:
         items = _list.decode(value)
     except msgspec.MsgspecError:
-        raise Unreadable("a list of models is none") from None
+        raise Unreadable("a list of models is not a list") from None
     if len(items) > _MAX_VALUES:
         _too_much()
     return [bytes(item) for item in items]

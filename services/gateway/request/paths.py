@@ -35,7 +35,7 @@ def canonical(raw: str) -> str:
     if "//" in path or (path.endswith("/") and len(path) > 1):
         raise _malformed("It has an empty segment (two consecutive slashes); check the end of the base URL.")
     if "#" in path:
-        raise _malformed("A path has no fragment (#).")
+        raise _malformed("A path must not contain a fragment (#).")
     if "\\" in path or ";" in path:
         raise _malformed("It must not contain backslashes or semicolons.")
     if not _LEGAL.fullmatch(path):

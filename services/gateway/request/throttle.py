@@ -1,4 +1,4 @@
-"""Throttle of requests that no limit of an account covers."""
+"""Throttle for requests that no limit of an account covers."""
 
 import math
 import time

@@ -10,7 +10,7 @@ _MOST_VARINT_BYTES = 10
 
 
 class BadMessage(ValueError):
-    """Bytes that are no message, or one of too many fields."""
+    """Bytes that are not a message, or one of too many fields."""
 
 
 class FieldReader:

@@ -56,7 +56,7 @@ counts_decoder = msgspec.json.Decoder(Counts)
 
 
 def body_of(line: Any) -> Any:
-    """Response in a line; None for a line that is none of a batch's output."""
+    """The response in a line; None for a line that is not one of a batch's output."""
     if line.custom_id is None and line.key is None:
         return None
     if line.result is not None and line.result.message is not None:

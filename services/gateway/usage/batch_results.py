@@ -107,11 +107,11 @@ class BatchTap:
         return self._sums.picks(), {}, self.gap is not None
 
     def events(self) -> tuple[list[bytes], float] | None:
-        """None: a file is no stream."""
+        """None, because a file is not a stream."""
         return None
 
     def text(self, limit: int) -> bytes:
-        """Nothing: a file is no error."""
+        """Nothing, because a file is not an error."""
         return b""
 
     def _begin(self, data: bytes) -> bytes:
@@ -238,7 +238,7 @@ class BatchTap:
                 self._sums.add((body.model or body.modelVersion, name), usage, [body])
 
     def _usage(self, raw: bytes) -> Counts | None:
-        """A usage object, as far as it is read; None where it is none."""
+        """A usage object, as far as it is read; None for anything else."""
         if len(raw) > _MAX_USAGE:
             self._large_left -= len(raw)
             if self._large_left < 0:

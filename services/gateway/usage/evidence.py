@@ -1,4 +1,4 @@
-"""What a response says about money, picked out of its JSON.
+"""Evidence of a response's cost, extracted from its JSON.
 
 It is not interpreted here. Everything else is left behind.
 """

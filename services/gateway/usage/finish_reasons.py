@@ -1,4 +1,4 @@
-"""Finish reasons of a stream's choices, searched for only on demand."""
+"""Finish reasons of a stream's choices, extracted only on demand."""
 
 import re
 from collections import deque

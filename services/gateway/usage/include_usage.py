@@ -59,7 +59,7 @@ def _spliced(body: bytes, start: int, text: bytes, end: int) -> Pieces:
 
 
 def _with_usage(options: bytes) -> bytes | None:
-    """The options with include_usage set; None when they have it, or are no object."""
+    """The options with include_usage set; None if they have it already or are not an object."""
     if options == b"null":
         return b"{%s}" % _OPTION
     parsed = lenient_json.decode(options, _fields) if len(options) <= _MAX_OPTIONS else None

@@ -1,4 +1,4 @@
-"""Choice of the events to read: those that bear on money, within a budget.
+"""Selects the events to read: those that affect the cost, within a budget.
 
 Usage counts are cumulative, so of many events with usage the first and the last ones of a block suffice. Events that
 say more than usage are read one by one until the budget is spent; then the last one of a block is. What is looked for

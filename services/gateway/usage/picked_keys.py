@@ -1,4 +1,4 @@
-"""The JSON keys that are picked of a response: no others leave the gateway."""
+"""The JSON keys extracted from a response: no others leave the gateway."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""Evidence of an event stream: only events that bear on money are read."""
+"""Evidence of an event stream: only events that affect the cost are read."""
 
 import codecs
 import re
@@ -180,7 +180,7 @@ class SseTap:
             self.gap = Gap(GAPS_ALL, UNREAD_TOO_LARGE)
 
     def _is_document(self, data: bytes) -> bool:
-        """Read JSON that was called an event stream for what it is: no event begins with a brace."""
+        """Whether a body called an event stream is JSON: no event begins with a brace."""
         if self._document is None:
             begun = self._long is not None or self._events.held
             if begun or data[:_MAX_SPACE].removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
@@ -256,7 +256,7 @@ class SseTap:
         return found, times
 
     def text(self, limit: int) -> bytes:
-        """Nothing: a stream is no error text."""
+        """Nothing, because a stream is not an error text."""
         return b""
 
     def _scan(self, block: bytes) -> None:

@@ -40,7 +40,7 @@ class Tap(Protocol):
         ...
 
     def text(self, limit: int) -> bytes:
-        """The response's first bytes, decompressed, for an error that is no JSON."""
+        """The response's first bytes, decompressed, for an error that is not JSON."""
         ...
 
     def events(self) -> tuple[list[bytes], float] | None:
@@ -115,7 +115,7 @@ class NullTap:
         return b""
 
     def events(self) -> tuple[list[bytes], float] | None:
-        """None: this is no stream."""
+        """None, because this is not a stream."""
         return None
 
 

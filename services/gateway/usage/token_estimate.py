@@ -45,7 +45,7 @@ class Vocabulary:
             try:
                 self._tokenizer = _core().tokenizer_for_encoding(self._name)
             except Exception as error:  # of whatever kind: a client's stream must not end for it
-                log.warning("streams without usage are not estimated, for want of a tokenizer: %s", error)
+                log.warning("streams without usage are not estimated, because there is no tokenizer: %s", error)
         return self._tokenizer
 
     def count(self, pieces: Sequence[str]) -> tuple[int, bool] | None:
@@ -129,7 +129,7 @@ def _core() -> Any:
     name = "bpe_openai._bindings"
     spec = importlib.machinery.PathFinder.find_spec(name, package.submodule_search_locations)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{name} is not there")
+        raise ImportError(f"{name} does not exist")
     core = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(core)
     return core

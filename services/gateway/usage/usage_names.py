@@ -1,4 +1,4 @@
-"""Names of the counts in usage objects that prices may rest on.
+"""Names of the counts in usage objects that prices may depend on.
 
 Only a usage object that is too large to be passed on whole is reduced to these.
 """

@@ -1,4 +1,4 @@
-"""Removal of what requesting usage adds to a chat stream.
+"""Removes from a chat stream what requesting usage has added to it.
 
 That is the usage chunk, and `"usage":null` in all other chunks.
 """

@@ -1,4 +1,4 @@
-"""What is sent to the client, and where own frames may stand in it."""
+"""Output to the client, and where the gateway may insert frames of its own."""
 
 from services.gateway.websocket import frames
 from services.gateway.websocket.frames import Piece

@@ -11,9 +11,9 @@ from shared import events
 
 _SWEEP_SECONDS = 1.0
 _CLOSE_SECONDS = 3.0
-_RESTARTING = End(events.INTERRUPTED, RESTART, "The gateway restarts; connect again.", "gateway_stopped")
+_RESTARTING = End(events.INTERRUPTED, RESTART, "The gateway is restarting; connect again.", "gateway_stopped")
 _TOO_OLD = End(events.INTERRUPTED, GOING_AWAY, "The connection has reached its maximum age; connect again.")
-_SILENT = End(events.TIMEOUT, GOING_AWAY, "Nothing was sent for too long.", "idle_timeout")
+_SILENT = End(events.TIMEOUT, GOING_AWAY, "The connection was idle for too long.", "idle_timeout")
 _STALLED = End(events.TIMEOUT, INTERNAL, "The provider stopped sending.", "idle_timeout")
 
 

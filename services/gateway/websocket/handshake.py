@@ -75,7 +75,7 @@ def read(request: web.BaseRequest) -> Upgrade:
     """Read an upgrade request; Refusal 400 or 426 for one that is invalid."""
     headers = request.headers
     if headers.get(hdrs.UPGRADE, "").strip().lower() != "websocket":  # aiohttp reads what follows as a body
-        raise Refusal(426, "websocket", "Offer the WebSocket protocol alone.")
+        raise Refusal(426, "websocket", "Offer no upgrade except to websocket.")
     has_body = bool(request.content_length) or hdrs.TRANSFER_ENCODING in headers
     options = {option.lower() for option in _listed(headers.getall(hdrs.CONNECTION, []))}
     if request.version < HttpVersion11 or "upgrade" not in options or has_body:

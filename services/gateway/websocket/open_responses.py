@@ -216,7 +216,7 @@ class OpenResponses:
                     self._totals.popitem(last=False)
 
     def finish_all(self, outcome: str, *, error_type: str = "", message: str = "") -> None:
-        """Finish whatever is open: its end will not be seen."""
+        """Finish all open responses, whose end will not be seen."""
         for response in (*self._waiting, *self._begun.values()):
             self.finish(response, outcome, error_type=error_type, message=message)
         self._waiting.clear()

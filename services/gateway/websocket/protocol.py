@@ -1,4 +1,4 @@
-"""What the tap needs to know of a WebSocket API: when responses begin and end."""
+"""What the tap needs to know about a WebSocket API: when responses begin and end."""
 
 import enum
 from typing import NamedTuple, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""OpenAI's Realtime API, which xAI speaks, too."""
+"""OpenAI's Realtime API, which xAI also implements."""
 
 from typing import Any
 

@@ -143,7 +143,7 @@ class ResponsesProtocol:
 
 
 def _turn(client_metadata: msgspec.Raw) -> str | None:
-    """The turn that Codex names in each request; None if there is none."""
+    """The turn that Codex states in each request; None if it states none."""
     found = decode(_client_metadata, bytes(client_metadata)) if client_metadata else None
     return client_info.read_turn(found.turn) if found is not None and isinstance(found.turn, str) else None
 

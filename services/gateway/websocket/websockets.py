@@ -161,7 +161,7 @@ class WebSockets:
         return api, upgrade
 
     def _find_api(self, ctx: RequestContext, path: str, *, native_key: bool) -> _Api:
-        """Set the route; Refusal 426 for whatever is not relayed: clients fall back to HTTP at once."""
+        """Set the route; Refusal 426 for an endpoint that is not relayed, so that clients fall back to HTTP."""
         route = self._find_route(path, native_key=native_key)
         if route is None:
             raise Refusal(426, "websocket", _OFF)

@@ -1,4 +1,4 @@
-"""Reads and writes what the logger notes in a bucket: that of alerts, or another."""
+"""Reads and writes the logger's own entries in a bucket, such as that of alerts."""
 
 import math
 

@@ -82,7 +82,7 @@ def digest(
         outcome = f"{count} at {reached}"
         text = (
             f"{wording.NAMES[rule.measure]} {wording.period(rule)} has reached {reached} for {count} more. "
-            "They are told of together because there are so many."
+            "They are reported together because there are so many."
         )
     return Message(
         account=rule.account,

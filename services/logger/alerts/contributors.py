@@ -47,7 +47,7 @@ async def details(client: AsyncClient, rule: AlertRule, *, subject: str, value: 
 
 
 def _is_incomparable(rule: AlertRule, current: Span, now: datetime) -> bool:
-    """Whether a comparison would say nothing: early in a period, or if there is no period before."""
+    """Whether a comparison would be meaningless: early in a period, or without a period before."""
     if rule.period == CREATED:
         return True
     return current.end is not None and now - current.start < (current.end - current.start) / _EARLY

@@ -131,7 +131,7 @@ class Delivery:
         """Send a message to one channel; returns "", or why that failed."""
         channel = self._find(account, name)
         if channel is None:
-            return "there is no such channel"
+            return "the channel does not exist"
 
         async def begin() -> None:
             if progress is not None:

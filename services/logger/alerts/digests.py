@@ -96,7 +96,7 @@ class Digests:
 
 
 def quota(states: Iterable[State], now: datetime) -> int:
-    """How many subjects may be told of by themselves: ten within an hour."""
+    """How many subjects may still get a message of their own: ten within an hour."""
     recent = now - DIGEST_EVERY
     told = sum(
         not state.is_in_digest and any(at is not None and at > recent for at in (state.notified_at, state.recovered_at))

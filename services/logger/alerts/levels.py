@@ -1,4 +1,4 @@
-"""Levels of a rule: what a value means, and whether somebody is told.
+"""Levels of a rule: what a value means, and whether to send a message.
 
 While a level lasts, it is sent again after the cooldown. A lower level is no news; once the value is below the warning
 threshold, or the calendar period has turned, `recovered` is sent once.

@@ -1,4 +1,4 @@
-"""Keeps the queries of alerts from taking more than a part of the time."""
+"""Throttle of the queries of alerts: they may take only a part of the time."""
 
 import asyncio
 import contextlib

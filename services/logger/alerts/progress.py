@@ -1,4 +1,4 @@
-"""What has become of a message so far, in its key of the alerts bucket."""
+"""Delivery progress of a message, in its key of the alerts bucket."""
 
 import asyncio
 import contextlib
@@ -54,9 +54,9 @@ class Progress:
         try:
             is_noted = await self._note(lambda sent: {"sending": (*sent.sending, name)})
         except buckets.Failed as error:
-            raise SendError(f"not sent, for NATS does not note it: {type(error).__name__}") from None
+            raise SendError(f"not sent: NATS could not record it: {type(error).__name__}") from None
         if not is_noted:
-            raise SendError("another logger sends it")
+            raise SendError("another logger is sending it")
 
     async def reached(self, name: str) -> bool:
         """Note that a channel was reached; False if another logger has taken over."""
@@ -88,7 +88,7 @@ class Progress:
             data = msgspec.json.encode(sent)
             revision = await self._bucket.replace(self._key, data, revision=self._revision, ttl=ttl)
             if revision is None:
-                log.info("another logger sends %s", self._key)
+                log.info("another logger is sending %s", self._key)
                 return False
             self._revision = revision
             self.sent = sent

@@ -1,4 +1,4 @@
-"""Writes what a rule has found for its subjects, and what was sent about them."""
+"""Writes the states of a rule's subjects, and what was sent about them."""
 
 from datetime import datetime, timedelta
 from typing import Literal

@@ -75,7 +75,7 @@ class Trials:
         """Send a test message of a rule to each of its channels, at most once in 12 h."""
         rule = self._engine.rules().get(f"{account}.{name}")
         if rule is None:
-            return TrialReply(error="there is no such rule")
+            return TrialReply(error="the rule does not exist")
         if not rule.channels:
             return TrialReply(error="the rule has no channel")
         key = f"{TRIED_KEY}{account}.{name}"

@@ -1,4 +1,4 @@
-"""Delivers spans to a collector, and says how many of them it has rejected.
+"""Delivers spans to a collector, and reports how many it has rejected.
 
 OpenTelemetry's exporters only say whether an export succeeded: they take a partial success for a whole one, and a
 batch that no retry can help for one that failed.

@@ -1,4 +1,4 @@
-"""A stored request as it is exported: its row, and what only its event knows."""
+"""A stored request as it is exported: its row, and what only its event contains."""
 
 import re
 

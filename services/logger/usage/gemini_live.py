@@ -1,4 +1,4 @@
-"""Usage in Gemini's Live API, which names some counts of its own."""
+"""Usage in Gemini's Live API, which uses other names for some counts."""
 
 import msgspec
 

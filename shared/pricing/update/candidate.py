@@ -1,4 +1,4 @@
-"""A candidate for new prices: what it changes, and what speaks against it."""
+"""A candidate for new prices: its changes, and objections to it."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @property
     def is_refused(self) -> bool:
-        """Whether nobody may accept it."""
+        """Whether it cannot be accepted, not even with --accept."""
         return any(not objection.can_be_overruled for objection in self.objections)
 
 

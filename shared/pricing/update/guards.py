@@ -1,4 +1,4 @@
-"""Guards against mistaken prices: what stops a candidate from being accepted."""
+"""Guards against wrong prices: reasons not to accept a candidate."""
 
 from collections.abc import Sequence
 from decimal import Decimal

@@ -91,7 +91,7 @@ def test_an_alert_is_created_listed_shown_paused_and_deleted(server: servers.Nat
         (("--measure", "cost", "--above", "5", "--channel", "nobody"), "has no channel 'nobody'"),
         (("--measure", "cost", "--above", "5", "--token", "nobody"), "has no active token 'nobody'"),
         (("--measure", "cost", "--above", "5", "--provider", "nobody"), "unknown provider"),
-        (("--measure", "cost", "--above", "5", "--account", "nobody"), "there is no account 'nobody'"),
+        (("--measure", "cost", "--above", "5", "--account", "nobody"), "account 'nobody' does not exist"),
         (("--measure", "cost", "--above", "5", "--by", "*"), "cannot watch each"),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_test_says_what_was_reached(server: servers.NatsServer) -> None:
     created = run(server, "create", "tried", "--account", "acme", "--measure", "cost", "--above", "10")
     assert created.returncode == 0
     assert "notifies nobody" in created.stderr
-    assert "no logger answers" in run(server, "test", "tried", "--account", "acme").stderr
+    assert "no logger responds" in run(server, "test", "tried", "--account", "acme").stderr
     assert "has no alert 'nothing'" in run(server, "test", "nothing", "--account", "acme").stderr
 
     async def tested(reply: TrialReply) -> "CompletedProcess[str]":

@@ -133,7 +133,7 @@ async def test_a_webhook_without_a_key_gets_one_that_is_printed_once(
 @pytest.mark.parametrize(
     ("arguments", "stdin", "word"),
     [
-        (("--kind", "slack", "--account", "nobody"), URL, "no account"),
+        (("--kind", "slack", "--account", "nobody"), URL, "account 'nobody' does not exist"),
         (("--kind", "slack"), "", "a URL is"),
         (("--kind", "slack"), f"https://user:{URL_SECRET}@host/", "a URL is"),
         (("--kind", "slack", "--to", "a@b.example"), URL, "only for --kind email"),
@@ -188,7 +188,7 @@ async def test_a_deletion_says_which_alerts_still_name_the_channel(run: Run, js:
     run("channel", "set", "ops", "--kind", "email", "--to", "a@b.example")
     made = run("alert", "create", "spend", "--measure", "cost", "--above", "5", "--channel", "ops")
     assert made.returncode == 0, made.stderr
-    assert "Still named by spend." in run("channel", "delete", "ops").stderr
+    assert "Still used by spend." in run("channel", "delete", "ops").stderr
 
 
 async def test_an_account_has_at_most_twenty_channels_even_if_many_are_set_at_once(js: JetStreamContext) -> None:

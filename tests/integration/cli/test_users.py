@@ -62,8 +62,8 @@ async def test_user_is_created_with_a_given_password_that_can_be_replaced(run: R
         ("user create none", "", "12 characters"),
         ("user create Bad.Name --generate", "", "user name"),
         ("user create x --account nobody --generate", "", "unknown account"),
-        ("user password nobody --generate", "", "no user"),
-        ("user delete nobody", "", "no user"),
+        ("user password nobody --generate", "", "user 'nobody' does not exist"),
+        ("user delete nobody", "", "user 'nobody' does not exist"),
     ],
 )
 def test_invalid_user_changes_are_rejected_in_one_line(run: Run, arguments: str, stdin: str, word: str) -> None:

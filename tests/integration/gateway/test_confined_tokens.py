@@ -229,7 +229,7 @@ async def test_a_refusal_says_what_to_do() -> None:
         response = await gateway.send(CONFUSING["a batch"])
         assert b"--allow batches" in response
         response = await gateway.send(CONFUSING["twice"])
-        assert b"it has a name twice" in response
+        assert b"it has a duplicate name" in response
 
 
 READ: list[tuple[str, Callable[[bytes], bytes]]] = [

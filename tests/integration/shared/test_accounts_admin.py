@@ -128,7 +128,7 @@ async def test_revoking_an_account_revokes_all_its_tokens_and_no_others(js: JetS
     assert await accounts_admin.revoke_account(js, "default") == 2
     found = await accounts_admin.read(js)
     assert not found.active("default") and len(found.active("other")) == 2
-    with pytest.raises(AccountError, match="no account"):
+    with pytest.raises(AccountError, match="account 'nobody' does not exist"):
         await accounts_admin.revoke_account(js, "nobody")
 
 

@@ -14,4 +14,4 @@ def test_the_table_with_latency_says_which_responses_are_averaged() -> None:
 
 def test_the_api_equivalent_of_subscriptions_is_stated_apart_from_the_cost() -> None:
     note = report._notes([], TOTAL | {"equivalent_sum": Decimal("12.5")}, wide=False)
-    assert note == "Requests of subscriptions cost nothing by themselves; by API prices they would have cost $12.50."
+    assert note == "Requests of subscriptions cost nothing by themselves; at API prices, they would have cost $12.50."

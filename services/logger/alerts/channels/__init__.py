@@ -118,7 +118,7 @@ class Sender:
             raise SendError(str(error)) from None
 
     def _opened(self, channel: Channel, purpose: Purpose) -> str:
-        """A secret of a channel, opened; a file of secret keys is read anew, for it may have changed."""
+        """A secret of a channel, decrypted. A file of secret keys is read each time, because it may have changed."""
         sealed = channel.url if purpose == "url" else channel.secret
         if sealed is None:
             raise SendError(f"the channel has no {'URL' if purpose == 'url' else 'key'}; set it again")

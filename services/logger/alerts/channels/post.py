@@ -1,4 +1,4 @@
-"""Posts to URLs that users chose: with checked addresses, limits and retries."""
+"""Posts to URLs chosen by users, with checked addresses, limits and retries."""
 
 import asyncio
 import email.utils

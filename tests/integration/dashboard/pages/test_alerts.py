@@ -98,7 +98,7 @@ async def test_a_rule_is_shown_with_its_state_and_channels(dashboard: DashboardA
     assert "Now USD 12.35" in text and "warns at 90% · to ops" in text
     text = card(found, f"{A}-loud")
     assert "Alert" in text and "Error rate in the last 15 minutes: 2.5 %" in text
-    assert "Now 7.1 %" in text and "told " in text and "to no channel" in text
+    assert "Now 7.1 %" in text and "notified " in text and "to no channel" in text
     assert "Paused" in card(found, f"{A}-new")
 
 
@@ -328,7 +328,7 @@ async def test_a_test_is_sent_by_a_logger_and_says_whom_it_reached(dashboard: Da
         assert partly.status == 200
         assert "Test of monthly sent to ops. chat failed: status 404." in partly.text
         failed = await browser.post("/alerts/test", form)
-        assert failed.status == 422 and "has reached nobody; chat failed: status 500" in failed.text
+        assert failed.status == 422 and "was not delivered; chat failed: status 500" in failed.text
         again = await browser.post("/alerts/test", form)
         assert again.status == 422 and "once in 12 hours" in again.text
         foreign = await browser.post("/alerts/test", form | {"account": B})
@@ -380,7 +380,7 @@ async def test_channels_are_set_and_deleted_and_their_secrets_never_shown(
     for name in stored:
         deleted = await browser.post("/alerts/channel/delete", {"account": A, "name": name})
         assert deleted.status == 200
-        assert ("Alerts that still name it: monthly." in deleted.text) == (name == "chat")
+        assert ("Alerts that still use it: monthly." in deleted.text) == (name == "chat")
     assert await channel_admin.channels(js) == []
     assert (await browser.post("/alerts/channel/delete", {"account": A, "name": "ops"})).status == 422
 
@@ -477,7 +477,7 @@ async def test_an_account_that_does_not_exist_names_no_subject_in_nats(dashboard
         form = FORM | {"account": account, "name": "monthly", "kind": "email", "recipients": "a@example.com"}
         answer = await browser.post(f"/alerts{route}", form)
         if account.strip() != A:
-            assert answer.status == 422 and "no account" in answer.text, route
+            assert answer.status == 422 and "does not exist" in answer.text, route
     assert len(await rule_admin.rules(js)) == len(await channel_admin.channels(js)) == 1 or account.strip() == A
 
 

@@ -131,7 +131,7 @@ async def test_limit_of_an_unknown_account_or_token_is_refused(tmp_path: Path) -
         nc = await nats_client.connect(server.url("admin"), service="admin")
         js = nc.jetstream()
         try:
-            with pytest.raises(AccountError, match="no account"):
+            with pytest.raises(AccountError, match="account 'acme' does not exist"):
                 await limit_admin.put(js, limit(5))
             await accounts_admin.create_account(js, "acme")
             with pytest.raises(AccountError, match="no active token"):

@@ -182,7 +182,7 @@ async def test_a_channel_that_fails_is_noted_and_retried_without_the_others(aler
         assert sender.levels == [("mail", "alert", "")]
     (entry,) = await alerts.history(account, "one")
     assert entry.reached == ("mail",)
-    assert entry.failed == {"ops": "refused by the receiver", "gone": "there is no such channel"}
+    assert entry.failed == {"ops": "refused by the receiver", "gone": "the channel does not exist"}
     sender.failing = set()
     alerts.clock.forward(minutes=2)
     await line.turn(engine, rule)

@@ -43,7 +43,7 @@ async def tried(broker: servers.NatsServer, account: str, rule: str, *, user: st
 
 async def known(broker: servers.NatsServer, account: str, rule: str) -> None:
     async def is_known() -> bool:
-        return (await tried(broker, account, rule)).error != "there is no such rule"
+        return (await tried(broker, account, rule)).error != "the rule does not exist"
 
     await lines.until(is_known, "the rule")
 
@@ -56,8 +56,8 @@ async def test_a_test_says_what_it_has_reached_and_is_possible_once(
     rule = line.rule(account, channels=("ops", "mail"), is_paused=True)
     await alerts.store(*line.requests(account, NOW - timedelta(hours=1), 3))
     await alerts.put(line.channel(account), line.channel(account, "mail"), rule)
-    reply = TrialReply(error="there is no such rule")
-    while reply.error == "there is no such rule" or "mail" in reply.failed.get("ops", ""):
+    reply = TrialReply(error="the rule does not exist")
+    while reply.error == "the rule does not exist" or "mail" in reply.failed.get("ops", ""):
         reply = await tried(broker, account, "one", user=user)
     assert reply == TrialReply(reached=("ops",), failed={"mail": "refused by the receiver"})
     ((_, message),) = sender.sent
@@ -110,8 +110,8 @@ async def test_a_test_does_not_wait_for_receivers_of_another(
 @pytest.mark.parametrize(
     ("account", "rule", "error"),
     [
-        ("nobody", "one", "there is no such rule"),
-        (SYSTEM, "dead-letters", "there is no such rule"),
+        ("nobody", "one", "the rule does not exist"),
+        (SYSTEM, "dead-letters", "the rule does not exist"),
         ("", "", "no such"),
     ],
 )

@@ -237,8 +237,8 @@ async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would
     ]
     assert list(only.rows("sessions")) == ["api"] and "By API prices" not in only.html
     assert page.tiles["cost"] == "$0" and "At API prices, its requests would have cost $2.50" in page.html
-    assert "Covered by a subscription. By API prices: $2.50000" in panel.html
-    assert "Covered by a subscription (unknown_model). By API prices: unknown" in reason.html
+    assert "Covered by a subscription. At API prices: $2.50000" in panel.html
+    assert "Covered by a subscription (unknown_model). At API prices: unknown" in reason.html
 
 
 async def test_the_list_has_every_session_of_the_period_in_each_order(store: Any) -> None:

@@ -112,7 +112,7 @@ async def test_a_test_does_not_wait_for_receivers_of_another(
     [
         ("nobody", "one", "the rule does not exist"),
         (SYSTEM, "dead-letters", "the rule does not exist"),
-        ("", "", "no such"),
+        ("", "", "does not exist"),
     ],
 )
 async def test_what_cannot_be_tested_is_refused(

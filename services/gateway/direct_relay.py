@@ -16,16 +16,35 @@ class DirectRelay:
     The task waits until only it can go on: the body has ended or failed, or the client reads too slowly.
     """
 
-    __slots__ = ("_account", "_content", "_context", "_has_more", "_is_reading", "_response", "_upstream", "_woken")
+    __slots__ = (
+        "_account",
+        "_at_once",
+        "_content",
+        "_context",
+        "_has_more",
+        "_is_reading",
+        "_response",
+        "_upstream",
+        "_woken",
+    )
 
     def __init__(
-        self, upstream_response: DirectResponse, response: PassthroughResponse, account: Callable[[bytes], bytes]
+        self,
+        upstream_response: DirectResponse,
+        response: PassthroughResponse,
+        account: Callable[[bytes], bytes],
+        *,
+        at_once: int = -1,
     ) -> None:
-        """`account`: accounts for a chunk, and returns what the client gets of it."""
+        """`account`: accounts for a chunk, and returns what the client gets of it.
+
+        `at_once`: bytes after which other requests have their turn; -1: as many as there are.
+        """
         self._upstream = upstream_response
         self._content: StreamReader = upstream_response.content
         self._response = response
         self._account = account
+        self._at_once = at_once
         self._context = contextvars.copy_context()  # what is logged names the request
         self._woken: asyncio.Future[None] | None = None
         self._is_reading = False
@@ -56,7 +75,7 @@ class DirectRelay:
                 return
             self._has_more = False
             self._is_reading = True
-            data = content.read_nowait()
+            data = content.read_nowait(self._at_once)
             self._is_reading = False
             if data:
                 try:
@@ -65,3 +84,6 @@ class DirectRelay:
                         self._woken.set_result(None)
                 except Exception as error:
                     self._woken.set_exception(error)
+            if len(data) == self._at_once:  # there may be more
+                asyncio.get_running_loop().call_soon(self._arrived)
+                return

@@ -1,5 +1,6 @@
 """Reads the request body: JSON whole, anything else only its head."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -39,13 +40,13 @@ async def take(ctx: RequestContext, *, limit: int, bodies: BodyBudget) -> tuple[
             body = ctx.body = request.content.read_nowait()
             if len(body) > SMALL or hdrs.CONTENT_ENCODING in request.headers:
                 ctx.hold(bodies.hold(account, len(body)))
-            return _parse(ctx, body)
+            return await _parse(ctx, body)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it does not count as part of the response
     if is_json:
         body = ctx.body = await bodies.read(request, account=account, limit=limit, reserved=ctx.hold)
-        return _parse(ctx, body)
+        return await _parse(ctx, body)
     pace = bodies.pace()
     head = b""
     while len(head) < _FORM_HEAD and (data := await pace.read(request.content)):
@@ -66,11 +67,11 @@ def _is_maybe_json(ctx: RequestContext, media_type: str, limit: int) -> bool:
     return requirements.required(ctx.request.method, ctx.route.path) == requirements.MODEL
 
 
-def _parse(ctx: RequestContext, body: bytes) -> tuple[params.Ask, str]:
-    """Parse a buffered body, or a decompressed copy of it: (its parameters, the model it names)."""
+async def _parse(ctx: RequestContext, body: bytes) -> tuple[params.Ask, str]:
+    """Parse a buffered body, or a copy of it, decompressed in a thread: (its parameters, the model it names)."""
     text: bytes | None = body
     if encoding := ctx.request.headers.get(hdrs.CONTENT_ENCODING):
-        unpacked = decompress_body.unpack(body, encoding)
+        unpacked = await asyncio.to_thread(decompress_body.unpack, body, encoding)
         text = unpacked and unpacked[0]
         if text is not None and text is not body:
             ctx.hold_more(len(text))

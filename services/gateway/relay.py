@@ -5,6 +5,7 @@ from functools import partial
 
 import aiohttp
 from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
 from services.gateway import response_head
 from services.gateway.accounting_failures import HEADERS
@@ -15,7 +16,7 @@ from services.gateway.exchange import Exchange
 from services.gateway.idle_timeout import IdleWatchdog
 from services.gateway.metrics import Metrics
 from services.gateway.outbox.sanitize import text
-from services.gateway.parsing.decompress import CORRUPT, inflater
+from services.gateway.parsing.decompress import CORRUPT, STEP, Opening
 from services.gateway.parsing.sse import may_be_event_stream
 from services.gateway.request import credentials
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
@@ -119,12 +120,16 @@ class Relay:
         media_type = headers.get(hdrs.CONTENT_TYPE, "")
         stream = is_event_stream(media_type)
         start = b""
+        opening: Opening | None = None
+        is_compressed = _is_compressed(headers)
+        read = partial(content.read, STEP) if is_compressed else content.readany
         if not stream and exchange.envelope.stream and upstream_response.status < 400:
             try:
-                start = await content.readany()
+                start = await read()
             except (TimeoutError, aiohttp.ClientError) as error:
                 raise self._fail(exchange, error) from error
-            if _is_stream(start, content_encoding(headers)):
+            opening = _opening(start, content_encoding(headers))
+            if opening is not None and may_be_event_stream(opening.text[:_SNIFF_BYTES]):
                 media_type = EVENT_STREAM
                 stream = True
         if stream:
@@ -134,7 +139,7 @@ class Relay:
             exchange.prompt = None
 
         # 2. Open the tap, build the client's response, start the cache's copy.
-        self._read_head(exchange, upstream_response, media_type)
+        self._read_head(exchange, upstream_response, media_type, opening)
         response = response_head.build(
             ctx, upstream_response, stream=stream, settings=self._settings, failures=self._metrics.failures
         )
@@ -153,9 +158,9 @@ class Relay:
             if stream:
                 await response.prepare(ctx.request)
                 if isinstance(upstream_response, DirectResponse) and response.is_chunked:
-                    direct = DirectRelay(upstream_response, response, account)
+                    direct = DirectRelay(upstream_response, response, account, at_once=STEP if is_compressed else -1)
             turn = 0  # bytes relayed since other requests last had a turn
-            while data := start or await content.readany():
+            while data := start or await read():
                 start = b""
                 # 3. After the first chunk the idle timeout replaces the first-byte timeout.
                 first = not exchange.response_bytes
@@ -179,7 +184,8 @@ class Relay:
                     exchange.writing = False
                 if last:
                     break
-                if turn > _TURN_BYTES:  # buffered data is read, and mostly written, without yielding
+                # Buffered data is read, and mostly written, without yielding.
+                if turn > _TURN_BYTES or (is_compressed and len(data) == STEP):
                     turn = 0
                     await asyncio.sleep(0)
                 # 6. From here on chunks pass by themselves, unless they come faster than the client reads.
@@ -219,7 +225,9 @@ class Relay:
         """Have the response aborted when its provider goes silent."""
         self.watchdog.begin(exchange, partial(time_out, upstream_response))
 
-    def _read_head(self, exchange: Exchange, upstream_response: UpstreamResponse, media_type: str) -> None:
+    def _read_head(
+        self, exchange: Exchange, upstream_response: UpstreamResponse, media_type: str, opening: Opening | None
+    ) -> None:
         """Note what the response's head says for accounting, and open the tap for its media type."""
         headers = upstream_response.headers
         exchange.status = upstream_response.status
@@ -233,6 +241,7 @@ class Relay:
                 media_type,
                 content_encoding(headers),
                 exchange.envelope.dialect,
+                inflate=None if opening is None else opening.inflate,
                 copy=self._settings.estimate,
                 framed=hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers,
             )
@@ -246,9 +255,11 @@ class Relay:
         exchange.writing = False
         if not exchange.finished and settings.on_disconnect == "drain" and metrics.draining < settings.drain_limit:
             metrics.draining += 1
+            content = upstream_response.content
+            read = partial(content.read, STEP) if _is_compressed(upstream_response.headers) else content.readany
             try:
                 async with asyncio.timeout(settings.drain_seconds):
-                    while not exchange.tap.ended and (data := await upstream_response.content.readany()):
+                    while not exchange.tap.ended and (data := await read()):
                         exchange.receive(data)
                         if exchange.response_bytes > settings.drain_bytes:
                             break
@@ -287,10 +298,13 @@ class Relay:
         return events.INTERRUPTED if self.stopping else events.CLIENT_CLOSED
 
 
-def _is_stream(start: bytes, encoding: str) -> bool:
-    """Whether a response begins like an event stream, whatever its Content-Type says."""
+def _is_compressed(headers: CIMultiDictProxy[str]) -> bool:
+    return content_encoding(headers) not in ("", "identity")
+
+
+def _opening(start: bytes, encoding: str) -> Opening | None:
+    """A response's first bytes, decompressed; None for an unknown Content-Encoding."""
     try:
-        inflate = inflater(encoding)
-        return may_be_event_stream(inflate(start[:_SNIFF_BYTES]) if inflate else start)
-    except (LookupError, *CORRUPT):
-        return False
+        return Opening(start, encoding)
+    except LookupError:
+        return None

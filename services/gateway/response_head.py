@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from services.gateway.accounting_failures import REMOVER, Failures
 from services.gateway.context import RequestContext
 from services.gateway.limits import headers as limit_headers
-from services.gateway.parsing.decompress import inflater
+from services.gateway.parsing.decompress import PASSED, inflater
 from services.gateway.passthrough_response import PassthroughResponse
 from services.gateway.request import cors
 from services.gateway.request.header_names import CACHE, REQUEST_ID
@@ -69,7 +69,7 @@ def _prepare_body_editor(ctx: RequestContext, headers: CIMultiDict[str], *, stre
     encoding = content_encoding(headers)
     if encoding.lower() not in ("", "identity"):
         try:
-            inflate = inflater(encoding, passed=True)
+            inflate = inflater(encoding, PASSED)
         except LookupError:
             inflate = None
         if isinstance(editor, Remover) and inflate is not None:

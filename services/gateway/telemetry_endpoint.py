@@ -114,7 +114,7 @@ class TelemetryEndpoint:
         encoding = request.headers.get(hdrs.CONTENT_ENCODING, "")
         if not encoding:
             return data
-        unpacked = decompress_body.unpack(data, encoding)
+        unpacked = await asyncio.to_thread(decompress_body.unpack, data, encoding)
         if unpacked is None:
             raise Refusal(400, "malformed_body", "The body is not compressed as declared, or too large.")
         ctx.hold_more(len(unpacked[0]))

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import brotli
 import zstandard
@@ -11,16 +11,11 @@ Decompressor = Callable[[bytes], bytes]
 
 _Step = Callable[[bytes, int], bytes]  # of one coding: (data, bytes that it may become)
 
-MOST = 4 << 20  # bytes that what arrives at once may become: some 5 to 20 ms of work
-FREE = 4 << 20  # bytes that a response may become for the accounting, whatever its size
-TIMES = 32  # and beyond that how many times its size; honest responses become ten times as large
-MOST_PASSED = 16 << 20  # the same three for a response that the client gets decompressed
-FREE_PASSED = 64 << 20
-TIMES_PASSED = 200
+STEP = 16 << 10  # bytes that are taken at once
 _MOST_CODINGS = 3  # one upon another
+_BROTLI_WINDOW = 22  # bits; a larger window is filled before the first byte comes out: 28 ms for the largest
 _ZSTD_OUTPUT = 128 << 10  # bytes by which it is checked how many there are
 _ZSTD_WINDOW = 8 << 20  # bytes that a frame may refer back: RFC 9659 allows no more on the web
-_MEMBER_SLICE = 16 << 10  # bytes of a gzip file of several members that are taken at once: each member copies the rest
 _MOST_MEMBERS = 20_000
 _AUTO, _RAW = 47, -15  # wbits: gzip or zlib told by the first bytes; deflate without a header
 
@@ -29,15 +24,33 @@ class DecompressionBomb(Exception):
     """A few bytes that would become very many."""
 
 
+class Bounds(NamedTuple):
+    """How many bytes compressed ones may become.
+
+    `free`, or `times` their number if that is more.
+    """
+
+    free: int
+    times: int
+
+    def room(self, taken: int) -> int:
+        """Bytes that `taken` bytes may become."""
+        return max(self.free, taken * self.times)
+
+
+# For accounting. JSON becomes 5 to 20 times as large, at most 50 times. Brotli's usual window, 4 MiB, is filled twice
+# for a byte more than `free`, which takes 8 ms each time.
+READ = Bounds(free=4_000_000, times=50)
+PASSED = Bounds(free=16 << 20, times=200)  # for a response that the client gets decompressed
+
 # Raised when the bytes are not what Content-Encoding says, or too many.
 CORRUPT = (zlib.error, brotli.error, zstandard.ZstdError, DecompressionBomb)
 
 
-def inflater(encoding: str, *, passed: bool = False) -> Decompressor | None:
+def inflater(encoding: str, bounds: Bounds = READ) -> Decompressor | None:
     """A streaming decompressor for a Content-Encoding; None for identity.
 
-    It may list several codings. `passed`: the client gets the decompressed bytes, so larger limits hold than for mere
-    accounting. LookupError for a coding that is unknown, and for too many.
+    It may list several codings. LookupError for a coding that is unknown, and for too many.
     """
     if not encoding or encoding == "identity":
         return None
@@ -46,23 +59,59 @@ def inflater(encoding: str, *, passed: bool = False) -> Decompressor | None:
         return None
     if len(codings) > _MOST_CODINGS:
         raise LookupError(encoding)
-    return _Chain([_KNOWN[coding]() for coding in reversed(codings)], passed=passed)
+    return _Chain([_KNOWN[coding]() for coding in reversed(codings)], bounds)
+
+
+class Opening:
+    """The first bytes of a response, decompressed once for two readers.
+
+    `inflate` goes on from there.
+    """
+
+    def __init__(self, data: bytes, encoding: str) -> None:
+        """LookupError as `inflater`; what is CORRUPT is so for the next reader, too."""
+        self._inflate = inflater(encoding)
+        self._error: Exception | None = None
+        self._is_taken = False
+        self.text = data
+        if self._inflate is not None:
+            try:
+                self.text = self._inflate(data)
+            except CORRUPT as error:
+                self.text, self._error = b"", error.with_traceback(None)
+
+    @property
+    def inflate(self) -> Decompressor | None:
+        """The decompressor of the whole response, to be called with the first bytes again."""
+        return None if self._inflate is None else self._take
+
+    def _take(self, data: bytes) -> bytes:
+        if self._error is not None:
+            raise self._error
+        if not self._is_taken:
+            self._is_taken = True
+            text, self.text = self.text, b""
+            return text
+        return self._inflate(data) if self._inflate else data
 
 
 class _Chain:
     """Undoes codings, the last one first. Raises one of CORRUPT."""
 
-    def __init__(self, steps: list[_Step], *, passed: bool) -> None:
+    def __init__(self, steps: list[_Step], bounds: Bounds) -> None:
         self._steps = steps
-        self._most, self._free, self._times = (
-            (MOST_PASSED, FREE_PASSED, TIMES_PASSED) if passed else (MOST, FREE, TIMES)
-        )
+        self._bounds = bounds
         self._taken = 0
         self._given = 0  # by all codings together
 
     def __call__(self, data: bytes) -> bytes:
+        if len(data) <= STEP:
+            return self._take(data)
+        return b"".join(self._take(data[start : start + STEP]) for start in range(0, len(data), STEP))
+
+    def _take(self, data: bytes) -> bytes:
         self._taken += len(data)
-        room = min(self._most, max(self._free, self._taken * self._times) - self._given)
+        room = self._bounds.room(self._taken) - self._given
         for step in self._steps:
             if not data:
                 break
@@ -101,8 +150,8 @@ class _Zlib:
     def _pieces(self, data: bytes, room: int) -> bytes:
         """What further members hold, of which there may be very many."""
         found: list[bytes] = []
-        for start in range(0, len(data), _MEMBER_SLICE):
-            rest = data[start : start + _MEMBER_SLICE]
+        for start in range(0, len(data), STEP):
+            rest = data[start : start + STEP]
             while rest and not self._padded:
                 if self._stream.eof:
                     rest = self._next_member(rest)
@@ -134,10 +183,20 @@ def _has_header(data: bytes) -> bool:
     return data[0] & 15 == 8 and data[0] >> 4 <= 7 and (data[0] << 8 | data[1]) % 31 == 0
 
 
+def has_large_window(data: bytes) -> bool:
+    """Whether a brotli stream has an unusually large window (RFC 7932, 9.1)."""
+    return bool(data) and data[0] & 1 == 1 and data[0] >> 1 & 7 > _BROTLI_WINDOW - 17
+
+
 def _brotli() -> _Step:
     stream = brotli.Decompressor()
+    has_begun = False
 
     def inflate(data: bytes, room: int) -> bytes:
+        nonlocal has_begun
+        if not has_begun and has_large_window(data):
+            raise DecompressionBomb
+        has_begun = True
         found: bytes = stream.process(data, output_buffer_limit=max(room, 1))
         if len(found) > room or (not stream.can_accept_more_data() and not stream.is_finished()):
             raise DecompressionBomb

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import brotli
 import zstandard
 
-from services.gateway.parsing.decompress import CORRUPT, DecompressionBomb
+from services.gateway.parsing.decompress import CORRUPT, READ, DecompressionBomb, has_large_window
 
-MOST = 6 << 20  # bytes of text that are read: some 20 ms of work
+MOST = 6 << 20  # bytes of text that are read
 _MOST_LAYERS = 2
 _MOST_MEMBERS = 8  # of one gzip file
+_PIECE = 512 << 10  # bytes of text after which it is checked how much they took
 _ZSTD_SLICE = 512  # bytes; each may become 16 MB, and the library takes no limit of its own
 _ZSTD_WINDOW = 8 << 20  # bytes, the largest that a decoder must support (RFC 8878)
 
@@ -21,10 +22,11 @@ _ZSTD_WINDOW = 8 << 20  # bytes, the largest that a decoder must support (RFC 88
 def unpack(data: bytes, encoding: str) -> tuple[bytes, bool] | None:
     """(text, whether every server reads the same one) of a compressed body.
 
-    None for an encoding that is unknown, bytes that are corrupt or cut short, and a text of more than MOST bytes.
+    None for an encoding that is unknown, bytes that are corrupt or cut short, a text of more than MOST bytes, and one
+    that is larger than JSON could become.
     """
     layers = [layer for part in encoding.split(",") if (layer := part.strip().lower()) not in ("", "identity")]
-    if len(layers) > _MOST_LAYERS:
+    if len(layers) > _MOST_LAYERS or (layers and len(data) > MOST):
         return None
     certain = len(layers) < 2
     for layer in reversed(layers):
@@ -36,13 +38,18 @@ def unpack(data: bytes, encoding: str) -> tuple[bytes, bool] | None:
     return data, certain
 
 
+def _most(taken: int) -> int:
+    """Bytes that `taken` bytes may become."""
+    return min(READ.room(taken), MOST)
+
+
 def _gzip(data: bytes) -> tuple[bytes, bool]:
     text, members = b"", 0
     while data:
         if members == _MOST_MEMBERS:
             raise DecompressionBomb
         stream = zlib.decompressobj(wbits=31)
-        text += _bounded(stream, data, MOST + 1 - len(text))
+        text += _bounded(stream, data, len(text))
         data, members = stream.unused_data, members + 1
         if members > 1 and not data.strip(b"\0"):
             break  # padding
@@ -52,18 +59,24 @@ def _gzip(data: bytes) -> tuple[bytes, bool]:
 def _deflate(data: bytes) -> tuple[bytes, bool]:
     """Zlib's format, as the standard has it, or the raw one that some clients send; servers differ in this."""
     try:
-        return _bounded(zlib.decompressobj(wbits=15), data, MOST + 1), False
+        return _bounded(zlib.decompressobj(wbits=15), data), False
     except zlib.error:
-        return _bounded(zlib.decompressobj(wbits=-15), data, MOST + 1), False
+        return _bounded(zlib.decompressobj(wbits=-15), data), False
 
 
-def _bounded(stream: "zlib._Decompress", data: bytes, limit: int) -> bytes:
-    text = stream.decompress(data, limit)
-    if len(text) >= limit:
-        raise DecompressionBomb
-    if not stream.eof:
-        raise EOFError
-    return text
+def _bounded(stream: "zlib._Decompress", data: bytes, size: int = 0) -> bytes:
+    """The text of one member; `size`: of those before it."""
+    found: list[bytes] = []
+    rest = data
+    while not stream.eof:
+        found.append(stream.decompress(rest, _PIECE))
+        rest = stream.unconsumed_tail
+        size += len(found[-1])
+        if size > _most(len(data) - len(rest)):
+            raise DecompressionBomb
+        if not found[-1] and not rest and not stream.eof:
+            raise EOFError
+    return b"".join(found)
 
 
 def _zstd(data: bytes) -> tuple[bytes, bool]:
@@ -75,7 +88,7 @@ def _zstd(data: bytes) -> tuple[bytes, bool]:
             return b"".join(found), False  # something follows the frame
         found.append(stream.decompress(data[start : start + _ZSTD_SLICE]))
         size += len(found[-1])
-        if size > MOST:
+        if size > _most(start + _ZSTD_SLICE):
             raise DecompressionBomb
     if not stream.eof:
         raise EOFError
@@ -84,9 +97,12 @@ def _zstd(data: bytes) -> tuple[bytes, bool]:
 
 def _brotli(data: bytes) -> tuple[bytes, bool]:
     """Whether something follows the end is not known."""
+    if has_large_window(data):
+        raise DecompressionBomb
     stream = brotli.Decompressor()
-    text: bytes = stream.process(data, output_buffer_limit=MOST + 1)
-    if len(text) > MOST:
+    most = _most(len(data))
+    text: bytes = stream.process(data, output_buffer_limit=most + 1)
+    if len(text) > most:
         raise DecompressionBomb
     if not stream.is_finished():
         raise EOFError

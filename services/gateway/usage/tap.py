@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Protocol
 
-from services.gateway.parsing.decompress import inflater
+from services.gateway.parsing.decompress import Decompressor, inflater
 from services.gateway.usage.batch_results import KINDS, BatchTap
 from services.gateway.usage.gap import Gap
 from services.gateway.usage.json_tap import JsonTap
@@ -69,16 +69,24 @@ def is_event_stream(content_type: str) -> bool:
 
 
 def open_tap(
-    status: int, content_type: str, encoding: str, dialect: str, *, copy: bool = False, framed: bool = False
+    status: int,
+    content_type: str,
+    encoding: str,
+    dialect: str,
+    *,
+    inflate: Decompressor | None = None,
+    copy: bool = False,
+    framed: bool = False,
 ) -> Tap:
     """The tap for a response, by its status and headers.
 
-    An error is kept whatever its type. `copy`: keep the first bytes of a stream, so that its tokens can be counted if
-    nobody states how many there were. `framed`: HTTP says where the response ends.
+    An error is kept whatever its type. `inflate`: undoes the encoding, if that has begun already. `copy`: keep the
+    first bytes of a stream, so that its tokens can be counted if nobody states how many there were. `framed`: HTTP says
+    where the response ends.
     """
     kind = media_type(content_type)
     try:
-        inflate = inflater(encoding) if encoding else None
+        inflate = inflate or (inflater(encoding) if encoding else None)
     except LookupError:
         return Unread(UNREAD_ENCODING) if _is_readable(kind, status) else NullTap()
     if kind == EVENT_STREAM and status < 400:

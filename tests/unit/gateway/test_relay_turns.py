@@ -13,6 +13,7 @@ from services.gateway.relay import Relay
 from services.gateway.settings import Settings
 
 TURN = 128 << 10
+COMPRESSED_TURN = 16 << 10  # bytes, which may become 50 times as many
 
 
 class Buffered:
@@ -26,6 +27,12 @@ class Buffered:
     async def readany(self) -> bytes:
         self.turn_of_chunk.append(self.turns[0])
         return self.chunks.pop(0) if self.chunks else b""
+
+    async def read(self, size: int) -> bytes:
+        chunk = await self.readany()
+        if len(chunk) > size:
+            self.chunks.insert(0, chunk[size:])
+        return chunk[:size]
 
     def at_eof(self) -> bool:
         return not self.chunks
@@ -64,9 +71,12 @@ class Accounts:
         self.finished = True
 
 
-@pytest.mark.parametrize("size", [1 << 10, 64 << 10, 1 << 20])
-def test_other_requests_get_a_turn_after_each_128_kb_of_a_buffered_response(
-    monkeypatch: pytest.MonkeyPatch, size: int
+@pytest.mark.parametrize(
+    ("size", "encoding", "turn"),
+    [(1 << 10, "", TURN), (64 << 10, "", TURN), (1 << 20, "", TURN), (1 << 20, "gzip", COMPRESSED_TURN)],
+)
+def test_other_requests_get_a_turn_within_a_buffered_response(
+    monkeypatch: pytest.MonkeyPatch, size: int, encoding: str, turn: int
 ) -> None:
     client = Client()
     monkeypatch.setattr(response_head, "build", lambda *_, **__: client)
@@ -80,7 +90,9 @@ def test_other_requests_get_a_turn_after_each_128_kb_of_a_buffered_response(
     turns = [0]
     content = Buffered([b"x" * size] * ((4 << 20) // size), turns)
     context: Any = SimpleNamespace(exchange=Accounts(), body_editor=None, recorder=None, request=None)
-    response: Any = SimpleNamespace(headers=CIMultiDict[str](), content=content, status=200)
+    response: Any = SimpleNamespace(
+        headers=CIMultiDict({"Content-Encoding": encoding} if encoding else {}), content=content, status=200
+    )
 
     async def count() -> None:
         while True:
@@ -95,4 +107,5 @@ def test_other_requests_get_a_turn_after_each_128_kb_of_a_buffered_response(
     asyncio.run(run())
     assert client.got == 4 << 20
     in_one_turn = max(map(content.turn_of_chunk.count, content.turn_of_chunk))
-    assert in_one_turn <= TURN // size + 1
+    assert in_one_turn <= turn // size + 1
+    assert not encoding or len(set(content.turn_of_chunk)) >= (4 << 20) // turn

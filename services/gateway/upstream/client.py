@@ -20,6 +20,7 @@ from services.gateway.upstream.http_call import DirectResponse, NotSent, Outgoin
 from services.gateway.upstream.idle_connections import IdleConnections
 from services.gateway.upstream.provider_connection import (
     HEADER_LIMIT,
+    MAX_HEADERS,
     READ_BUFFER,
     ProviderConnection,
     SessionConnection,
@@ -208,6 +209,7 @@ class Upstream:
             trust_env=False,  # reading the environment would cost each request 240 µs
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
+            max_headers=MAX_HEADERS,
             read_bufsize=READ_BUFFER,
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -16,6 +16,8 @@ READ_BUFFER = 256 << 10
 _LARGE_READ = READ_BUFFER // 2  # bytes after which other connections get a turn
 _MAX_INTERIM = 100  # maximum number of 1xx responses before the final one
 _MAX_HEADS = 1 << 20  # maximum number of bytes before the end of the final head, of whole reads
+MAX_HEADERS = 4096  # of one response: its bytes are the usual limit
+_HEAD_END = b"\r\n\r\n"
 _INVALID = frozenset({*range(100), 101})  # not a status, and a protocol switch that was never requested
 
 Head = tuple[RawResponseMessage, StreamReader]
@@ -29,16 +31,39 @@ class SessionConnection(ResponseHandler):
 
     _has_ended = False
     _awaits_head = False  # the request is sent
+    _is_in_head = False  # the final head has not arrived
+    _head_bytes = 0
 
     def start_timeout(self) -> None:
         """Start the read timeout: the request is sent."""
         self._awaits_head = False
         super().start_timeout()
-        self._awaits_head = True
+        self._awaits_head = self._is_in_head = True
+        self._head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what was read, a head apart from what follows it.
+
+        A surplus byte behind the response would fail all of one read.
+        """
+        for part in _heads(data) if self._is_in_head else ():
+            self._head_bytes += len(part)
+            super().data_received(part)
+            data = data[len(part) :]
+            if not self._is_in_head:
+                break
+        if self._is_in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEADS:
+                self.set_exception(aiohttp.ClientPayloadError("the head of the response is too long"))
+                self.abort()
+                return
+        super().data_received(data)
 
     def feed_data(self, data: Head, size: int = 0) -> None:
         """Pass the head of a response on."""
         self._awaits_head = False
+        self._is_in_head = data[0].code < 200 and data[0].code != 101
         self._reschedule_timeout()
         super().feed_data(data, size)
 
@@ -73,6 +98,18 @@ class SessionConnection(ResponseHandler):
             self.abort()
         else:
             super().close()
+
+
+def _heads(data: bytes) -> Iterator[bytes]:
+    """Yield what ends like a head and is followed by something, one after the other."""
+    start = 0
+    for _ in range(_MAX_INTERIM):
+        at = data.find(_HEAD_END, start)
+        end = at + len(_HEAD_END)
+        if at < 0 or end == len(data):
+            return
+        yield data[start:end]
+        start = end
 
 
 def _has_begun_another(parser: Any) -> bool:
@@ -113,6 +150,7 @@ class ProviderConnection(SessionConnection):
             read_bufsize=READ_BUFFER,
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
+            max_headers=MAX_HEADERS,
         )
         self._head = self._loop.create_future()
         self.in_head = True
@@ -139,6 +177,14 @@ class ProviderConnection(SessionConnection):
         if len(data) >= _LARGE_READ:  # uvloop would read up to 31 times more in this turn of the loop
             self._pause_transport_reading()
             self._loop.call_soon(self._end_turn)
+        for part in _heads(data) if self.in_head else ():  # a surplus byte would fail all of one read
+            self._parse(part)
+            data = data[len(part) :]
+            if not self.in_head:
+                break
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
             self._should_close = True  # nothing was asked

@@ -13,7 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.gateway.upstream import provider_connection
-from services.gateway.upstream.provider_connection import HEADER_LIMIT, READ_BUFFER, ProviderConnection
+from services.gateway.upstream.provider_connection import (
+    HEADER_LIMIT,
+    MAX_HEADERS,
+    READ_BUFFER,
+    ProviderConnection,
+    SessionConnection,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n"
@@ -99,9 +105,25 @@ def feed(connection: ResponseHandler, pieces: list[bytes], *, ends: bool) -> Ite
     yield
 
 
+class HeadsApart(ResponseHandler):
+    """aiohttp's own connection, of which heads never arrive in one read with what follows them."""
+
+    def data_received(self, data: bytes) -> None:
+        while not any(head[0].code >= 200 for head, _ in self._buffer) and self._parses():
+            head, end, rest = data.partition(b"\r\n\r\n")
+            if not rest:
+                break
+            super().data_received(head + end)
+            data = rest
+        super().data_received(data)
+
+    def _parses(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+
 async def by_aiohttp(pieces: list[bytes], *, ends: bool, skip_body: bool) -> tuple[Outcome | None, bool]:
     """(Outcome, whether the connection can be used again) of aiohttp's client."""
-    connection = ResponseHandler(asyncio.get_running_loop())
+    connection = HeadsApart(asyncio.get_running_loop())
     feeding = feed(connection, pieces, ends=ends)
     next(feeding)
     connection.set_response_params(
@@ -305,3 +327,59 @@ async def test_a_connection_that_ends_while_reading_is_paused_loses_nothing_of_t
     connection.connection_lost(None)
     assert await content.readany() == body
     assert content.at_eof()
+
+
+@pytest.mark.parametrize(
+    "body", [b"Content-Length: 2\r\n\r\n{}", b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]
+)
+@pytest.mark.parametrize("hints", [b"", EARLY_HINTS, EARLY_HINTS * 3])
+@pytest.mark.parametrize("surplus", [b"x", b"\0", b"\r\n\r\n\r\nx", b"HTTP/9 no\r\n\r\n"])
+@pytest.mark.parametrize("size", [1, 40, 1000])
+async def test_a_surplus_byte_does_not_fail_the_response_before_it(
+    body: bytes, hints: bytes, surplus: bytes, size: int
+) -> None:
+    data = hints + OK + body + surplus
+    for kind in (ProviderConnection, SessionConnection):
+        connection = kind(asyncio.get_running_loop())
+        transport = Transport()
+        connection.connection_made(transport)
+        if isinstance(connection, ProviderConnection):
+            connection.expect(skip_body=False, timeout=60)
+        else:
+            connection.set_response_params(read_until_eof=True, auto_decompress=False)
+        connection.start_timeout()
+        for start in range(0, len(data), size):
+            if not transport.closing:
+                connection.data_received(data[start : start + size])
+        if isinstance(connection, ProviderConnection):
+            message, content = await connection.head()
+        else:
+            while (found := await connection.read())[0].code < 200:
+                pass
+            message, content = found
+        assert (message.code, await content.read()) == (200, b"{}")
+        assert connection.should_close or transport.closing
+        connection.connection_lost(None)
+
+
+async def test_headers_are_bounded_in_bytes_not_by_the_128_of_aiohttp() -> None:
+    for kind in (ProviderConnection, SessionConnection):
+        for count, size, passes in ((2000, 10, True), (1000, 2000, False), (5000, 10, False)):
+            connection = kind(asyncio.get_running_loop())
+            transport = Transport()
+            connection.connection_made(transport)
+            if isinstance(connection, ProviderConnection):
+                connection.expect(skip_body=False, timeout=60)
+            else:
+                connection.set_response_params(read_until_eof=True, max_headers=MAX_HEADERS)
+            connection.start_timeout()
+            head = OK + b"".join(b"X-%d: %b\r\n" % (number, b"x" * size) for number in range(count))
+            data = head + b"Content-Length: 0\r\n\r\n"
+            for start in range(0, len(data), 1000):
+                if not transport.closing:
+                    connection.data_received(data[start : start + 1000])
+            assert transport.closing is not passes
+            if passes:
+                found = await (connection.head() if isinstance(connection, ProviderConnection) else connection.read())
+                assert len(found[0].headers) == count + 1
+            connection.connection_lost(None)

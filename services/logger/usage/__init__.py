@@ -51,7 +51,8 @@ def read(event: ResponseEvent) -> Usage:
     error_type, error_message = failure(payload)
     if error_type or error_message:
         usage = msgspec.structs.replace(usage, error_type=error_type, error_message=error_message)
-    if usage.source == "absent" and payload.begun and (error_type or error_message):
+    broke_off = not payload.whole and event.response_bytes > 0
+    if usage.source == "absent" and (broke_off or (payload.begun and (error_type or error_message))):
         usage = msgspec.structs.replace(usage, source=PARTIAL)
     return _of_this_call_only(_with_unread(usage, payload, status=event.status), payload)
 

@@ -37,3 +37,18 @@ async def test_json_that_is_broken_off_is_not_called_invalid() -> None:
         await gateway.send(request())
         assert gateway.events.last.outcome == events.UPSTREAM_CLOSED
         assert not gateway.events.last.evidence.truncated
+        row = rows.response_row(gateway.events.last)
+        assert (row.usage_source, row.cost, row.cost_reason) == ("partial", None, "broken_stream")
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"model":"gpt-4o"', b'{"model":"gpt-4o",%b' % USAGE])
+@pytest.mark.parametrize("framing", [b"Content-Length: 999\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+async def test_the_cost_of_a_response_that_ended_early_is_unknown_for_that_reason(body: bytes, framing: bytes) -> None:
+    sent = b"%x\r\n%b\r\n" % (len(body), body) if b"chunked" in framing else body
+    async with system() as gateway:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%b\r\n" % framing
+        gateway.upstream.respond = plain(head + sent, close=True)
+        await gateway.send(request())
+        row = rows.response_row(gateway.events.last)
+        assert (row.outcome, row.usage_source, row.cost) == (events.UPSTREAM_CLOSED, "partial", None)
+        assert row.cost_reason == "broken_stream"

@@ -20,7 +20,6 @@ from services.gateway.parsing.decompress import CORRUPT, STEP, Opening
 from services.gateway.parsing.sse import may_be_event_stream
 from services.gateway.request import credentials
 from services.gateway.request.errors import CLIENT_LEFT, Refusal
-from services.gateway.request.headers import not_forwardable
 from services.gateway.settings import Settings
 from services.gateway.upstream.client import Upstream, UpstreamResponse, explain, stop_timer, time_out
 from services.gateway.upstream.http_call import DirectResponse
@@ -49,8 +48,6 @@ class Relay:
         """Relay one request and finish its exchange; Refusal 502 or 504 on a failure."""
         exchange = ctx.exchange
         origin, path = self.prepare(ctx)
-        if ctx.has_raw_bytes and not self._upstream.is_direct(origin, ctx.body):
-            raise not_forwardable(ctx.headers)
         exchange.begin()
         try:
             upstream_response = await self._upstream.call(

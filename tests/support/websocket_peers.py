@@ -152,7 +152,7 @@ class Provider:
 
 def header(head: bytes, name: str) -> str:
     """A header's value; "" if it is absent."""
-    for line in head.decode().split("\r\n")[1:]:
+    for line in head.decode("utf-8", "surrogateescape").split("\r\n")[1:]:
         found, _, value = line.partition(":")
         if found.lower() == name.lower():
             return value.strip()
@@ -197,7 +197,7 @@ async def connect(
         lines["Sec-WebSocket-Extensions"] = f"{DEFLATE}; client_max_window_bits"
     lines |= headers or {}
     block = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    writer.write(f"GET {path} HTTP/1.1\r\n{block}\r\n".encode())
+    writer.write(f"GET {path} HTTP/1.1\r\n{block}\r\n".encode("utf-8", "surrogateescape"))
     async with asyncio.timeout(120):
         head = await reader.readuntil(b"\r\n\r\n")
         if b" 101 " not in head.split(b"\r\n", 1)[0]:

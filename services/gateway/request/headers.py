@@ -189,12 +189,6 @@ def has_raw_bytes(parsed: ParsedHeaders) -> bool:
     return parsed.has_non_ascii and any(map(_has_surrogates, parsed.forward.values()))
 
 
-def not_forwardable(forward: CIMultiDict[str]) -> Refusal:
-    """Build the refusal of a header whose bytes aiohttp's session would leave out."""
-    name = next(name for name, value in forward.items() if _has_surrogates(value))
-    return Refusal(400, "invalid_header", f"Header {_ascii(name)} must be UTF-8.")
-
-
 def _has_surrogates(value: str) -> bool:
     try:
         value.encode()

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import aiohttp
-from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, hdrs
+from aiohttp import ClientRequest, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, client_reqrep, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -30,6 +31,19 @@ from shared import events
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _IDLE_SECONDS = 15  # for which a connection stays open without being used
 _NO_HEADERS_OF_ITS_OWN = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class _RequestWriter(StreamWriter):
+    """Writes heads byte for byte: aiohttp's own leaves out what is not UTF-8."""
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """Buffer the head."""
+        await super().write_headers(status_line, headers)
+        if not "".join(headers.values()).isascii():
+            self._headers_buf = http_call.serialize_raw(status_line, headers)
+
+
+client_reqrep.StreamWriter = _RequestWriter  # type: ignore[attr-defined]  # a session cannot be given another one
 
 
 def stop_timer(response: "UpstreamResponse") -> None:
@@ -168,14 +182,6 @@ class Upstream:
                 connection.close()
                 if reused is None or not _may_repeat(error, method):
                     raise
-
-    def is_direct(self, origin: str, body: Any) -> bool:
-        """Whether `call` sends such a request itself, with any bytes in its headers.
-
-        aiohttp's session, which sends the others, leaves out what is not UTF-8.
-        """
-        known = self._origins.get(origin) or self._prepare(origin)
-        return known.proxy is None and not _is_streamed(body)
 
     async def upgrade(self, origin: str, path: str, *, headers: CIMultiDict[str]) -> aiohttp.ClientResponse:
         """Send an upgrade request, and return once the response's head has arrived.

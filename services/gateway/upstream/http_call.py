@@ -134,7 +134,7 @@ async def send(
     size = len(data) if isinstance(data, bytes) else sum(map(len, data))
     if size or method in _WITH_BODY:
         headers[hdrs.CONTENT_LENGTH] = str(size)
-    serialize = _serialize_raw if has_raw_bytes else _serialize_headers
+    serialize = serialize_raw if has_raw_bytes else _serialize_headers
     head = serialize(f"{method} {path} HTTP/1.1", headers)
     upload = None
     pieces: list[Piece] = []  # to be sent in background
@@ -158,8 +158,11 @@ async def send(
     return DirectResponse(message, content, connection, upload, idle)
 
 
-def _serialize_raw(request_line: str, headers: CIMultiDict[str]) -> bytes:
-    """Serialize a head byte for byte; aiohttp leaves out what is not UTF-8. ValueError for control characters."""
+def serialize_raw(request_line: str, headers: CIMultiDict[str]) -> bytes:
+    """Serialize a head byte for byte; ValueError for control characters.
+
+    aiohttp leaves out what is not UTF-8.
+    """
     lines = [request_line, *(f"{name}: {value}" for name, value in headers.items())]
     if any(mark in line for line in lines for mark in "\r\n\0"):
         raise ValueError("a header contains a control character")

@@ -149,8 +149,6 @@ class WebSockets:
         google_query.check(ctx.route, ctx.query)
         caller = ctx.caller = self._admission.authenticate(parsed, ctx.route)
         self._admission.read_metrion_headers(ctx, parsed)
-        if ctx.has_raw_bytes:
-            raise headers.not_forwardable(parsed.forward)
         ctx.exchange = self._admission.new_exchange(ctx)
         if caller.token is not None:
             permissions.check_upgrade(ctx, caller.token, names_model=api.model_in_url)

@@ -5,6 +5,7 @@ import gzip
 import random
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import brotli
 import pytest
@@ -12,7 +13,8 @@ import zstandard
 
 from services.gateway.usage.json_tap import MAX_DOCUMENT
 from shared import events
-from tests.support.gateway_app import TOKEN, System, plain, request, system
+from tests.support import websocket_peers
+from tests.support.gateway_app import TOKEN, RawProvider, System, plain, request, system
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -232,3 +234,43 @@ async def test_header_bytes_that_are_not_utf8_reach_the_provider_as_they_are(val
         assert b"\r\nAuthorization: Bearer stored-openai\r\n" in head
         assert got == body
         events.encode(gateway.events.last)
+
+
+ODD_VALUES = [b"caf\xe9", "caf\u00e9".encode(), b"\xff\xfe", b"\xed\xa0\xbd", b"\xc3"]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/chat/completions"])
+@pytest.mark.parametrize("outbound", [False, True], ids=["direct", "through a proxy"])
+async def test_header_bytes_that_are_not_utf8_pass_with_uploads_and_through_proxies(
+    value: bytes, path: str, outbound: bool
+) -> None:
+    provider = RawProvider()
+    body = b"--b\r\nContent-Disposition: form-data; name=model\r\n\r\nw\r\n--b--\r\n" if "files" in path else b"{}"
+    kind = b"multipart/form-data; boundary=b" if "files" in path else b"application/json"
+    async with await asyncio.start_server(provider.accept, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings: dict[str, Any] = {"outbound_proxy": url, "upstream_openai": "http://provider.invalid"}
+        async with system(**(settings if outbound else {"upstream_openai": url})) as gateway:
+            headers = b"X-Title: " + value + b"\r\nX-Other: a\tb\r\n"
+            sent = request(path=f"/api/proxy/openai{path}", body=body, kind=kind, headers=headers)
+            assert (await gateway.send(sent)).startswith(b"HTTP/1.1 200 ")
+            head, got = provider.requests[0]
+            assert b"\r\nX-Title: " + value + b"\r\n" in head and b"\r\nX-Other: a\tb\r\n" in head
+            assert got == body
+        await provider.close()
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+async def test_header_bytes_that_are_not_utf8_pass_with_a_websocket(value: bytes) -> None:
+    async with (
+        websocket_peers.provider() as provider,
+        system(upstream_openai=f"http://127.0.0.1:{provider.port}") as gateway,
+    ):
+        named = {"X-Title": value.decode("utf-8", "surrogateescape")}
+        client = await websocket_peers.connect(gateway.port, headers=named)
+        assert client.head.startswith(b"HTTP/1.1 101 ")
+        far = await provider.sockets.get()
+        assert b"\r\nX-Title: " + value + b"\r\n" in far.head
+        client.leave()
+        far.leave()

@@ -3,7 +3,7 @@
 Protobuf's packages are imported with the first export: 2 MB and 36 ms of CPU.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,7 +15,8 @@ PROTOBUF, JSON = "application/x-protobuf", "application/json"
 MOST_RECORDS = 10_000  # of one export; OpenTelemetry's SDKs send 512
 _MOST_OBJECTS = 500_000  # of one export in JSON: some 100 ms of work
 _MOST_FIELDS = 100_000  # of one export in protobuf, those within records and resources not counted
-_MOST_ATTRIBUTES = 200_000  # of one export in protobuf: some 50 ms of work
+_MOST_ATTRIBUTES = 200_000  # of one export in protobuf, those of its resources included
+_LEAST_BYTES = 8  # of an attribute, on average: one of two bytes is an object of a hundred, and says nothing
 _MOST_BYTES = 64 << 10  # of a record or resource in protobuf: a longer record is a prompt or output, not usage
 
 _RESOURCE_LOGS = 1  # numbers of fields in protobuf
@@ -148,21 +149,44 @@ def _decode_protobuf(data: bytes) -> Iterator[LogRecord]:
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as Record
 
-    attributes_left = _MOST_ATTRIBUTES
+    reader = _AttributeReader()
     try:
-        for resource, found in _bounded(_split_protobuf(data)):
+        for resource, found in _bounded(_split_protobuf(data, reader)):
             record = Record.FromString(found)
-            attributes_left -= len(record.attributes)
-            if attributes_left < 0:
-                raise BadExport(f"more than {_MOST_ATTRIBUTES} attributes in one export")
-            attributes = _of_protobuf(record.attributes)
+            attributes = reader.read(record.attributes, len(found))
             name = _name(record.event_name, attributes, record.body.string_value)
             yield LogRecord(name, record.time_unix_nano or record.observed_time_unix_nano, attributes, resource)
     except (DecodeError, BadMessage) as error:
         raise BadExport(f"not OTLP in protobuf: {str(error)[:200]}") from None
 
 
-def _split_protobuf(data: bytes) -> Iterator[tuple[Attributes, memoryview]]:
+class _AttributeReader:
+    """Reads the attributes of an export in protobuf, within its bounds."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_ATTRIBUTES
+
+    def read(self, pairs: Sequence[Any], size: int) -> Attributes:
+        """Read the attributes of a message of `size` bytes; BadExport if there are too many."""
+        count = len(pairs)
+        self._left -= count
+        if self._left < 0:
+            raise BadExport(f"more than {_MOST_ATTRIBUTES} attributes in one export")
+        if count * _LEAST_BYTES > size:
+            raise BadExport(f"more than one attribute per {_LEAST_BYTES} bytes")
+        found: Attributes = {}
+        for pair in pairs:
+            value = pair.value
+            kind = value.WhichOneof("value")
+            if kind in _SCALARS:
+                found[pair.key] = getattr(value, kind)
+        return found
+
+
+_SCALARS = frozenset({"string_value", "int_value", "double_value", "bool_value"})
+
+
+def _split_protobuf(data: bytes, reader: _AttributeReader) -> Iterator[tuple[Attributes, memoryview]]:
     """Yield resource and bytes of each log record, except those that are too long to be usage."""
     from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -171,7 +195,7 @@ def _split_protobuf(data: bytes) -> Iterator[tuple[Attributes, memoryview]]:
         stated = b"".join(fields.messages(group, _RESOURCE))  # of several, protobuf merges the fields
         if len(stated) > _MOST_BYTES:
             raise BadExport(f"a resource of more than {_MOST_BYTES} bytes")
-        resource = _of_protobuf(Resource.FromString(stated).attributes)
+        resource = reader.read(Resource.FromString(stated).attributes, len(stated))
         for scope in _bounded(fields.messages(group, _SCOPE_LOGS)):
             for record in _bounded(fields.messages(scope, _LOG_RECORDS)):
                 if len(record) <= _MOST_BYTES:
@@ -182,23 +206,6 @@ def _bounded(found: Iterable[T]) -> Iterator[T]:
     for count, one in enumerate(found, 1):
         _check_count([count])
         yield one
-
-
-def _of_protobuf(pairs: Iterable[Any]) -> Attributes:
-    found: Attributes = {}
-    for pair in pairs:
-        read = _READERS.get(pair.value.WhichOneof("value"))
-        if read is not None:
-            found[pair.key] = read(pair.value)
-    return found
-
-
-_READERS: dict[str | None, Callable[[Any], Value]] = {
-    "string_value": lambda value: str(value.string_value),
-    "int_value": lambda value: int(value.int_value),
-    "double_value": lambda value: float(value.double_value),
-    "bool_value": lambda value: bool(value.bool_value),
-}
 
 
 def _name(own: str, attributes: Attributes, body: str) -> str:

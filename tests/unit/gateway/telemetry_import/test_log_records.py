@@ -106,6 +106,13 @@ TINY_MESSAGES = {
     "scopes": length_delimited(1, b"\x12\0" * (MOST // 2)),
     "records": length_delimited(1, length_delimited(2, b"\x12\0" * (MOST // 2))),
     "attributes": in_record(EMPTY_ATTRIBUTE * 32_000) * (MOST // 64_100),
+    "attributes of small records": length_delimited(
+        1, length_delimited(2, length_delimited(2, EMPTY_ATTRIBUTE * 500) * (MOST // 1003))
+    ),
+    "attributes of small resources": length_delimited(1, length_delimited(1, b"\n\0" * 30_000)) * (MOST // 60_010),
+    "short attributes": length_delimited(
+        1, length_delimited(2, length_delimited(2, b"\x32\x07\n\x01a\x12\x02\n\0" * 6_000) * (MOST // 54_005))
+    ),
     "attributes of a resource": length_delimited(1, length_delimited(1, b"\n\0" * (MOST // 2))),
     "unknown fields": b"\xf8\x01\x01" * (MOST // 3),
 }

@@ -6,7 +6,7 @@ import msgspec
 
 from services.gateway.parsing import lenient_json
 from services.gateway.usage import usage_names
-from services.gateway.usage.count_shape import Counts
+from services.gateway.usage.count_shape import COUNT_NAME, Counts
 from services.gateway.usage.tool_calls import count_items, count_searches, offered_tools, read_candidates
 
 OBJECT = "batch.output"  # what a pick says it is
@@ -16,6 +16,7 @@ MAX_LINE = 1 << 20  # bytes of a line that is kept whole
 FREE_LINES = 5_000  # lines that are read of any response
 _MAX_NAMES = 64  # counts of an object, known ones aside, and bytes of a name
 _DEPTH = 4
+_INVALID = -1  # a sum of which a part is invalid: nobody may take the rest for the whole
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -101,9 +102,9 @@ def inlined(raw: msgspec.Raw) -> dict[str, Any]:
 
 
 def add(total: Counts, counts: Counts, *, depth: int = _DEPTH) -> bool:
-    """Sum numbers by name, at every depth; False when a name had no room.
+    """Sum counts by name, at every depth; False when a name had no room.
 
-    Lists and texts are left out.
+    Lists and texts are left out, but where a count belongs they make its sum invalid.
     """
     whole = True
     for name, value in counts.items():
@@ -111,10 +112,20 @@ def add(total: Counts, counts: Counts, *, depth: int = _DEPTH) -> bool:
         before = total.get(name)
         if before is None and len(total) >= _MAX_NAMES and (name not in usage_names.KNOWN or depth < _DEPTH):
             whole = False
-        elif isinstance(value, int) and not isinstance(value, bool):
-            total[name] = (before if isinstance(before, int) else 0) + value
         elif isinstance(value, dict) and depth:
             inner = before if isinstance(before, dict) else {}
             whole &= add(inner, value, depth=depth - 1)
             total[name] = inner
+        elif (count := _count(name, value)) is not None:
+            sum_before = before if isinstance(before, int) else 0
+            total[name] = _INVALID if _INVALID in (count, sum_before) else sum_before + count
     return whole
+
+
+def _count(name: str, value: object) -> int | None:
+    """A value as a count; _INVALID where it should be one, None where it need not."""
+    if isinstance(value, float) and value.is_integer() and COUNT_NAME.search(name):
+        value = int(value)
+    if type(value) is int:
+        return max(value, _INVALID)
+    return _INVALID if isinstance(value, str | float | bool) and COUNT_NAME.search(name) else None

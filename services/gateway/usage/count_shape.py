@@ -6,13 +6,17 @@ A usage object that does not fit the shape makes the decoder fail, so nothing is
 and the shape learns from it.
 """
 
+import re
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 Counts = dict[str, Any]
+# Names of counts: whatever else they hold is invalid.
+COUNT_NAME = re.compile(r"(?:tokens|TokenCount|_requests|pages_processed|_calls)$|^(?:tokenCount|count)$")
+_COUNT = Annotated[int, msgspec.Meta(ge=0)]
 _MAX_FIELDS = 64  # of one object
 _MAX_DEPTH = 4
 _OTHER = str | int | float | bool | list[msgspec.Raw] | None  # with int, or counts would be decoded as float
@@ -44,7 +48,7 @@ class CountShape:
                 if len(self._fields) >= _MAX_FIELDS:
                     continue
                 self._fields[name] = f"field_{len(self._fields)}"
-            if isinstance(value, int) and not isinstance(value, bool):
+            if type(value) is int:
                 self._counts.add(name)
             elif not isinstance(value, dict):
                 self._others.add(name)
@@ -61,11 +65,11 @@ class CountShape:
         for name, attribute in self._fields.items():
             kinds: Any = type(None)
             if name in self._others:
-                kinds = _OTHER
+                kinds = None | list[msgspec.Raw] if COUNT_NAME.search(name) else _OTHER
             if name in self._objects:
                 kinds = kinds | self._objects[name].build(strict=strict)
             if name in self._counts:
-                kinds = kinds | int
+                kinds = kinds | (int if name in self._others and not COUNT_NAME.search(name) else _COUNT)
             fields.append((attribute, kinds, None))
         self._built = dict(self._fields)
         self.struct = msgspec.defstruct(

@@ -9,6 +9,7 @@ import pytest
 from services.gateway.usage import batch_results
 from services.gateway.usage.tap import open_tap
 from shared import events
+from tests.support.priced_rows import priced_row
 
 
 def openai(model: str, *, sent: int, made: int, **more: Any) -> dict[str, Any]:
@@ -95,3 +96,26 @@ def test_invalid_token_counts_in_a_batch_add_nothing() -> None:
     )
     (one,) = found
     assert set(one["usage"]) == {"prompt_tokens", "completion_tokens", "prompt_tokens_details", "deep"}
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20])
+@pytest.mark.parametrize("position", [0, 1, 40])
+@pytest.mark.parametrize(
+    ("count", "total"), [(-1000, -1), ("1000", -1), (True, -1), (0.5, -1), ([1], 59_000), (None, 59_000), (7.0, 59_007)]
+)
+def test_a_sum_with_an_invalid_count_is_invalid_and_all_others_are_right(
+    count: object, total: int, position: int, size: int
+) -> None:
+    batch = [openai("m", sent=1000, made=1) for _ in range(60)]
+    batch[position] = openai("m", sent=7, made=1, prompt_tokens=count)
+    (one,), _ = read(lines(*batch), size=size)
+    usage = one["usage"]
+    assert usage["completion_tokens"] == 60
+    assert usage["prompt_tokens_details"] == {"cached_tokens": 120}
+    assert usage["prompt_tokens"] == total
+
+
+def test_a_batch_with_an_invalid_count_has_neither_that_sum_nor_a_cost() -> None:
+    data = lines(openai("gpt-4o", sent=1000, made=100), openai("gpt-4o", sent=-1000, made=100))
+    row = priced_row(data, provider="openai", dialect=events.OPENAI_OTHER, kind="application/jsonl")
+    assert (row.input_tokens, row.output_tokens, row.usage_source, row.cost) == (None, 200, "partial", None)

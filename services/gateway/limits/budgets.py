@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from services.gateway.limits import expected, holds_exchange
 from services.gateway.limits.figures import Figures
 from services.gateway.limits.holds import Hold, Holds, ShippedEvents
-from services.gateway.limits.limiter import LimitSource
+from services.gateway.limits.limiter import LimitSource, scope_key
 from services.gateway.limits.quotes import WAIT_SECONDS, Quotes
 from services.gateway.limits.reservations import Reservations, Unavailable
 from services.gateway.request.errors import Refusal
@@ -26,7 +26,6 @@ from shared.events import SUBSCRIPTION, Envelope
 from shared.free_endpoints import is_certainly_free
 from shared.limits import scopes, spend, wording
 from shared.limits.model import COST, REQUESTS, Limit
-from shared.limits.scopes import Covering
 from shared.limits.spend import Quote
 from shared.process import run_all
 
@@ -38,6 +37,7 @@ _DRAIN_SECONDS = 0.05  # between two looks whether anything is still reserved
 _STRICT_SECONDS = 2.0  # for which a request of a strict budget waits for a quote
 _ROLLING_RETRY_SECONDS = 3600  # a rolling budget has no end to wait for
 _UNKNOWN_RETRY_SECONDS = 5  # for what cannot be checked at the moment
+_MOST_KNOWN = 10_000  # different requests whose budgets are remembered
 
 
 class Standing(NamedTuple):
@@ -46,6 +46,24 @@ class Standing(NamedTuple):
     used: int | None  # by the stored requests; None: not known yet
     held: int  # by requests in progress
     resets_at: datetime | None  # None: rolling days
+
+
+class _Budget(NamedTuple):
+    """A budget that covers a request, for one value of each EACH field."""
+
+    limit: Limit
+    each: tuple[str, ...]
+    counter: str
+    units: int
+
+
+class _Covering(NamedTuple):
+    """The budgets that cover a request, by the limits of its account."""
+
+    limits: Sequence[Limit]
+    budgets: list[_Budget]
+    needs_quote: bool  # more than requests is counted
+    is_strict: bool
 
 
 class Budgets:
@@ -58,6 +76,7 @@ class Budgets:
         self._quotes = Quotes()
         self._reservations = Reservations()
         self._budgets: dict[str, tuple[Sequence[Limit], list[Limit]]] = {}  # of all limits of an account
+        self._known: dict[tuple[object, ...], _Covering] = {}
         self.figures = Figures()
         self.holds = Holds(events)
         self.refused = 0
@@ -89,39 +108,34 @@ class Budgets:
         `body`: decoded, if it is known. Refusal 429 for a request beyond a budget. A hold must be passed to `finish`.
         The warning is "" for none.
         """
-        covering = scopes.applicable(self._of(request.account), request)
-        if not covering:
-            return None, ""
-        if is_certainly_free(request.endpoint):
-            covering = [found for found in covering if found[0].measure == REQUESTS]
-        elif request.billing == SUBSCRIPTION:
-            covering = [found for found in covering if found[0].measure != COST]
-        if not covering:
+        covering = self._covering(request)
+        if not covering.budgets:
             return None, ""
         quote = None
-        if any(limit.measure != REQUESTS for limit, _ in covering):
-            is_strict = any(limit.mode == "strict" for limit, _ in covering)
-            quote = await self._quotes.find(request, seconds=_STRICT_SECONDS if is_strict else WAIT_SECONDS)
+        if covering.needs_quote:
+            quote = await self._quotes.find(request, seconds=_STRICT_SECONDS if covering.is_strict else WAIT_SECONDS)
         hold = Hold(request.account)
         warning = ""
-        scarce: list[tuple[Covering, str, int]] = []
-        for covered in covering:  # nothing is awaited between the look at a budget and its hold
-            limit, each = covered
-            counter = scopes.counter(limit, each)
-            wanted, left = self._wanted(covered, request, quote, body, counter=counter)
+        scarce: list[tuple[_Budget, int]] = []
+        for budget in covering.budgets:  # nothing is awaited between the look at a budget and its hold
+            limit = budget.limit
+            used = self.figures.used(limit, budget.counter)
+            left = budget.units - used - self._held(budget.counter)
+            wanted = self._wanted(budget, left, request, quote, body)
             if limit.mode == "strict" or (limit.mode != "warn" and left <= SCARCE * wanted):
-                scarce.append((covered, counter, wanted))
+                scarce.append((budget, wanted))
             elif limit.mode != "warn":
-                hold.amounts[counter] = wanted
+                hold.amounts[budget.counter] = wanted
             if limit.measure == REQUESTS:
-                hold.counted.add(counter)
+                hold.counted.add(budget.counter)
             elif limit.measure == COST:
                 hold.cost = max(hold.cost, wanted)
-            warning = warning or self._warning(limit, counter)
+            if not warning and (percent := 100 * used // max(budget.units, 1)) >= WARN_PERCENT:
+                warning = f"{limit.name}; used={percent}%"
         self.holds.add(hold)
         try:
-            for covered, counter, wanted in scarce:
-                await self._reserve(hold, covered, counter, wanted)
+            for budget, wanted in scarce:
+                await self._reserve(hold, budget, wanted)
         except BaseException:
             self._let_go(hold)
             raise
@@ -160,6 +174,26 @@ class Budgets:
             kept = self._budgets[account] = (limits, budgets)
         return kept[1]
 
+    def _covering(self, request: Envelope) -> _Covering:
+        """Budgets that cover a request; remembered until its account's limits change."""
+        limits = self._source.limits(request.account)
+        is_free = is_certainly_free(request.endpoint)
+        key = (is_free, request.billing, scope_key(request))
+        known = self._known.get(key)
+        if known is None or known.limits is not limits:
+            found = scopes.applicable(self._of(request.account), request)
+            if is_free:
+                found = [each for each in found if each[0].measure == REQUESTS]
+            elif request.billing == SUBSCRIPTION:
+                found = [each for each in found if each[0].measure != COST]
+            needs_quote = any(limit.measure != REQUESTS for limit, _ in found)
+            is_strict = any(limit.mode == "strict" for limit, _ in found)
+            budgets = [_Budget(limit, each, scopes.counter(limit, each), spend.units(limit)) for limit, each in found]
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            known = self._known[key] = _Covering(limits, budgets, needs_quote, is_strict)
+        return known
+
     async def drain(self, seconds: float) -> None:
         """Wait until everything that was reserved has been given back, at most so long.
 
@@ -184,23 +218,21 @@ class Budgets:
         """Whether the limit's period can be computed here."""
         return self.figures.can_compute(limit)
 
-    def _wanted(
-        self, covered: Covering, request: Envelope, quote: Quote | None, body: bytes | None, *, counter: str
-    ) -> tuple[int, int]:
-        """What to hold for a request, and what is left as far as this gateway knows; Refusal if that is not enough."""
-        limit, each = covered
+    def _wanted(self, budget: _Budget, left: int, request: Envelope, quote: Quote | None, body: bytes | None) -> int:
+        """What to hold for a request; Refusal if `left`, as far as this gateway knows, is not enough."""
+        limit = budget.limit
         known = self._quotes.default if quote is None else quote
-        wanted = (
-            self._worst(limit, request, quote, body) if limit.mode == "strict" else expected.typical(limit, known, body)
-        )
-        left = self._left(limit, counter)
+        if limit.mode == "strict":
+            wanted = self._worst(limit, request, quote, body)
+        else:
+            wanted = expected.typical(limit, known, body)
         if limit.mode == "warn":
-            return wanted, left
+            return wanted
         if wanted > left and limit.mode != "strict":
             wanted = min(wanted, expected.allowed(limit, known, body))
         if wanted > left or left <= 0:
-            raise self._refusal(limit, each, counter, wanted)
-        return wanted, left
+            raise self._refusal(budget, wanted)
+        return wanted
 
     def _worst(self, limit: Limit, request: Envelope, quote: Quote | None, body: bytes | None) -> int:
         if quote is None or not self.figures.include(limit):
@@ -216,40 +248,35 @@ class Budgets:
             )
         return worst
 
-    async def _reserve(self, hold: Hold, covered: Covering, counter: str, wanted: int) -> None:
+    async def _reserve(self, hold: Hold, budget: _Budget, wanted: int) -> None:
         """Reserve with all gateways what a request may use of a budget that is nearly spent, or strict.
 
         Refusal if that is too much. Without NATS, budgets that are not strict go by what this gateway knows.
         """
-        limit, each = covered
+        limit = budget.limit
+        counter = budget.counter
         try:
             reserved, used = await self._reservations.reserve(counter, wanted, is_needed=limit.mode == "strict")
         except Unavailable:
             if limit.mode == "strict":
                 raise _unavailable(limit) from None
-            if wanted > self._left(limit, counter):  # others have passed meanwhile
-                raise self._refusal(limit, each, counter, wanted) from None
+            left = budget.units - self.figures.used(limit, counter) - self._held(counter)
+            if wanted > left:  # others have passed meanwhile
+                raise self._refusal(budget, wanted) from None
             self.holds.add_amount(hold, counter, wanted)
             return
         hold.reserved[counter] = wanted
         spent = self.figures.in_period(limit, used)
-        if spent + self.holds.total(counter) + reserved > spend.units(limit):
-            raise self._refusal(limit, each, counter, wanted)
-
-    def _left(self, limit: Limit, counter: str) -> int:
-        """What is left of a budget as far as this gateway knows."""
-        return spend.units(limit) - self.figures.used(limit, counter) - self._held(counter)
+        if spent + self.holds.total(counter) + reserved > budget.units:
+            raise self._refusal(budget, wanted)
 
     def _held(self, counter: str) -> int:
         """What requests in progress hold, as far as this gateway knows."""
         return self.holds.total(counter) + self._reservations.own(counter)
 
-    def _warning(self, limit: Limit, counter: str) -> str:
-        percent = 100 * self.figures.used(limit, counter) // max(spend.units(limit), 1)
-        return f"{limit.name}; used={percent}%" if percent >= WARN_PERCENT else ""
-
-    def _refusal(self, limit: Limit, each: tuple[str, ...], counter: str, wanted: int) -> Refusal:
+    def _refusal(self, budget: _Budget, wanted: int) -> Refusal:
         self.refused += 1
+        limit, each, counter, _ = budget
         whom = f" for {', '.join(each)}" if each else ""
         used = wording.amount(limit, spend.amount(limit, self.figures.used(limit, counter)))
         held = wording.amount(limit, spend.amount(limit, self._held(counter)))

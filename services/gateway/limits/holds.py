@@ -103,7 +103,7 @@ class Holds:
 
     def total(self, counter: str) -> int:
         """What is held of a budget, by all gateways."""
-        return self.own[counter] + self._foreign[counter]
+        return self.own[counter] + self._foreign.get(counter, 0)  # a Counter calls Python for what it lacks
 
     def add(self, hold: Hold) -> None:
         """Count a request that begins."""

@@ -25,6 +25,12 @@ _MOST_KNOWN = 10_000  # different requests of a minute whose limits are remember
 _MOST_COUNTED = 20_000  # limits in a minute, with each value of EACH: about 3 KB each
 
 
+def scope_key(request: Envelope) -> tuple[object, ...]:
+    """Return what scopes depend on: requests with the same key have the same limits."""
+    fields = (request.account, request.token, request.requester, request.provider, request.model)
+    return (*fields, *request.metadata.items()) if request.metadata else fields
+
+
 class LimitSource(Protocol):
     """Source of limits: services.gateway.accounts_mirror.Mirror."""
 
@@ -135,9 +141,7 @@ class Limiter:
         Remembered until the minute ends, for requests that no scope can tell apart.
         """
         minute = self._turn(now)
-        key: tuple[object, ...] = (request.account, request.token, request.requester, request.provider, request.model)
-        if request.metadata:
-            key = (*key, *request.metadata.items())
+        key = scope_key(request)
         known = self._known.get(key)
         if known is None or known[0] is not limits:
             covering = [found for found in scopes.applicable(limits, request) if found[0].is_rate]

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from services.gateway.limits.budgets import Budgets
 from services.gateway.request.errors import Refusal
+from shared.events import SUBSCRIPTION
 from shared.limits import spend
 from shared.limits.model import Limit, Scope
 from shared.limits.spend import FigureProgress, Held, Quote
@@ -117,3 +119,31 @@ async def test_spent_budget_lets_pass_what_costs_nothing(monkeypatch: Any) -> No
     for endpoint in ("POST /v1/batches", "POST /v1/responses", "GET /v1/responses"):
         with pytest.raises(Refusal, match="does not allow"):
             await made.check(msgspec.structs.replace(request(), endpoint=endpoint), None)
+
+
+async def test_request_is_checked_by_its_own_budgets_whatever_was_asked_before(monkeypatch: Any) -> None:
+    made = budgets(budget("0"), monkeypatch=monkeypatch)
+    for _ in range(2):  # the second time from memory
+        with pytest.raises(Refusal):
+            await made.check(request(), b"{}")
+        for free in ({"endpoint": "POST /v1/files"}, {"billing": SUBSCRIPTION}):
+            assert await made.check(replace(request(), **free), b"{}") == (None, "")
+
+
+async def test_changed_budget_applies_to_the_next_request(monkeypatch: Any) -> None:
+    made = budgets(budget("0"), monkeypatch=monkeypatch)
+    with pytest.raises(Refusal):
+        await made.check(request(), b"{}")
+    made._source = Limits(budget("1000"))
+    hold, _ = await made.check(request(), b"{}")
+    assert hold is not None
+
+
+async def test_more_different_requests_than_are_remembered_are_all_checked(monkeypatch: Any) -> None:
+    monkeypatch.setattr("services.gateway.limits.budgets._MOST_KNOWN", 2)
+    made = budgets(budget("1", scope=Scope(requester="*"), measure="requests"), monkeypatch=monkeypatch)
+    for name in ("ann", "ben", "eve"):
+        await made.check(replace(request(), requester=name), b"{}")
+        with pytest.raises(Refusal):
+            await made.check(replace(request(), requester=name), b"{}")
+    assert len(made._known) <= 2

@@ -5,6 +5,8 @@ import gzip
 import random
 import zlib
 from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import brotli
@@ -12,6 +14,7 @@ import pytest
 import zstandard
 
 from services.gateway.usage.json_tap import MAX_DOCUMENT
+from services.logger import rows
 from shared import events
 from tests.support import websocket_peers
 from tests.support.gateway_app import TOKEN, RawProvider, System, plain, request, system
@@ -274,3 +277,25 @@ async def test_header_bytes_that_are_not_utf8_pass_with_a_websocket(value: bytes
         assert b"\r\nX-Title: " + value + b"\r\n" in far.head
         client.leave()
         far.leave()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, partial(brotli.compress, quality=4)], ids=["gzip", "br"])
+async def test_usage_of_a_long_stream_that_compresses_well_is_read_however_fast_it_comes(
+    pack: Callable[[bytes], bytes],
+) -> None:
+    words = random.Random(1)
+    event = (
+        b'data: {"id":"c","object":"chat.completion.chunk","model":"gpt-4o","choices":[{"delta":{"content":"%b"}}]}\n\n'
+    )
+    deltas = b"".join(event % words.randbytes(2).hex().encode() for _ in range(60_000))
+    usage = b'data: {"model":"gpt-4o","choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":10}}\n\n'
+    packed = pack(deltas + usage + b"data: [DONE]\n\n")
+    assert len(deltas) / 50 < len(packed) < len(deltas) / 15
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    coding = b"gzip" if pack is gzip.compress else b"br"
+    asked = b'{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[]}'
+    async with system() as gateway:
+        gateway.upstream.respond = plain(head % coding + b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed))
+        await gateway.send(request(body=asked), seconds=60)
+        row = rows.response_row(gateway.events.last)
+        assert (row.outcome, row.usage_source, row.cost) == (events.COMPLETE, "reported", Decimal("0.0026"))

@@ -1,4 +1,4 @@
--- What requests of subscriptions would have cost by API prices: it is no part of any cost. `unpriced` counts those whose price is unknown.
+-- What requests of subscriptions would have cost at API prices: it is no part of any cost. `unpriced` counts those whose price is unknown.
 SELECT
     count() AS requests,
     sum(r.cost_equivalent) AS equivalent,

@@ -4,7 +4,7 @@
 -- counts requests without a cost. `estimated_cost` is the part that rests on estimates (token counts of a stream whose provider
 -- stated none, or an assumed price), from `estimated` requests. Requests that the client aborted are not errors. `latency` is the
 -- mean of successful responses that did not come from the cache. `equivalent_sum` is what requests of subscriptions, which cost 0,
--- would have cost by API prices.
+-- would have cost at API prices.
 -- Days and months come in their order, of the costliest first where they are the second dimension; all else by cost.
 WITH
     -- include dimension.sql

@@ -2,7 +2,7 @@
 -- One row per account and session, highest cost first; requests without a session are left out, and so are a session's requests
 -- outside the period. `duration_s` is the time from the first request's start to the last one's end. `cost_usd` is the sum of known
 -- costs, NULL if none is known; `unpriced` counts requests without a cost, `estimated_usd` is the estimated part of `cost_usd`.
--- Requests of a subscription cost 0: `equivalent_usd` is what they would have cost by API prices.
+-- Requests of a subscription cost 0: `equivalent_usd` is what they would have cost at API prices.
 -- `cache_read_percent` is the share of input that came from the provider's cache, for requests with known input.
 SELECT
     account,

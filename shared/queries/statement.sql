@@ -3,7 +3,7 @@
 -- and requester (one each). `cost_usd` is the sum of known costs, NULL if none is known; `unpriced` counts requests without a
 -- cost, including interrupted ones; `estimated_usd` is the estimated part of `cost_usd`; `repriced` counts requests whose price was
 -- corrected later. `hits` came from the cache: they cost 0, and `saved_usd` is what they would have cost.
--- Requests of subscriptions cost 0, too: `equivalent_usd` is what they would have cost by API prices.
+-- Requests of subscriptions cost 0, too: `equivalent_usd` is what they would have cost at API prices.
 SELECT
     account,
     multiIf(grouping(provider) = 0, 'model', grouping(requester) = 0, 'requester', 'total') AS section,

@@ -49,7 +49,7 @@ def limit_refusals(view: View) -> Query:
 
 
 def equivalent(view: View) -> Query:
-    """Query what requests of subscriptions would have cost by API prices."""
+    """Query what requests of subscriptions would have cost at API prices."""
     return Query("dashboard_equivalent", view.parameters())
 
 

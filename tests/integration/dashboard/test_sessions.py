@@ -235,7 +235,7 @@ async def test_a_subscriptions_requests_cost_nothing_and_show_what_the_api_would
         ("api", ["$1.00", "–"]),
         ("plan", ["$0", "$2.50"]),
     ]
-    assert list(only.rows("sessions")) == ["api"] and "By API prices" not in only.html
+    assert list(only.rows("sessions")) == ["api"] and "At API prices" not in only.html
     assert page.tiles["cost"] == "$0" and "At API prices, its requests would have cost $2.50" in page.html
     assert "Covered by a subscription. At API prices: $2.50000" in panel.html
     assert "Covered by a subscription (unknown_model). At API prices: unknown" in reason.html

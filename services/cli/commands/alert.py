@@ -56,7 +56,7 @@ alert = Group(
     "--warn", "warn_percent", type=int, default=90, metavar="PERCENT", show_default=True,
     help="Warn at this share of the threshold; 0: never.",
 )  # fmt: skip
-@click.option("--forecast", "is_forecast", is_flag=True, help="Compare the forecast for the end of the period.")
+@click.option("--forecast", "is_forecast", is_flag=True, help="Compare the forecast for the period's end instead.")
 @click.option(
     "--minimum", type=int, default=None, metavar="N",
     help="Requests that a rate needs to be evaluated.  [default: 20]",

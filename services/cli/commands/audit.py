@@ -30,7 +30,7 @@ SHOWN = ("at", "by", "from", "change", "subject", "account")
 @options.since_option("30d")
 @click.option("--by", default="", metavar="NAME", help="Only changes by this user.")
 @click.option("--area", type=click.Choice(AUDIT_AREAS), metavar="AREA", help=f"Only {', '.join(AUDIT_AREAS)}.")
-@click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
+@click.option("--wide", is_flag=True, help="Show all columns, wider than 80 characters.")
 @options.json_option
 async def audit(*, since: str, by: str, area: str | None, wide: bool, as_json: bool) -> Outcome:
     """List administrative changes, newest first."""

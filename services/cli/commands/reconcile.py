@@ -49,7 +49,7 @@ SHOWN = ("day", "model", "input difference", "output difference", "USD there", "
     "--tolerance", type=Percent(), default=Decimal(1), metavar="PERCENT", show_default=True, help="Allowed difference."
 )
 @click.option("--save", is_flag=True, help="Store the reported costs, for export focus.")
-@click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
+@click.option("--wide", is_flag=True, help="Show all columns, wider than 80 characters.")
 @options.format_options
 async def reconcile(
     *,

@@ -68,7 +68,7 @@ Row = dict[str, Any]
 @options.period_options()
 @options.account_filter
 @options.limit_option(100, "Maximum number of rows; totals cover all.")
-@click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
+@click.option("--wide", is_flag=True, help="Show all columns, wider than 80 characters.")
 @options.watch_option
 @options.format_options
 async def report(

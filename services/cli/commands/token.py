@@ -137,7 +137,7 @@ async def revoke(*, name: str, account: str) -> Outcome:
 
 @token.command("list", examples=("metrion token list", "metrion token list --account team-a --json"))
 @options.account_filter
-@click.option("--wide", is_flag=True, help="Show every column; more than 80 characters.")
+@click.option("--wide", is_flag=True, help="Show all columns, wider than 80 characters.")
 @options.json_option
 async def list_tokens(*, account: str, wide: bool, as_json: bool) -> Outcome:
     """List tokens by name and last four characters."""

@@ -37,6 +37,7 @@ async def test_watch_follows_changes_deletions_and_restarts(tmp_path: Path) -> N
         await servers.provision(server)
         admin = await nats_client.connect(server.url("admin"), service="admin")
         js = admin.jetstream()
+        until_back = admin.jetstream(timeout=2)  # a request that the killed server took away is asked again soon
         for name in ("a", "b", "c"):
             await js.publish(f"{LIMITS}{name}", name.encode())
         await js.publish("$KV.accounts.token.secret", b"not for the logger")
@@ -50,7 +51,7 @@ async def test_watch_follows_changes_deletions_and_restarts(tmp_path: Path) -> N
             await until(lambda: watch.values == {"a": b"2", "c": b"c"})
             server.kill()
             server.start()
-            await retry.until_done(lambda: js.stream_info("KV_accounts"), on=streams.Failed, first=0.1)
+            await retry.until_done(lambda: until_back.stream_info("KV_accounts"), on=streams.Failed, first=0.1)
             await js.publish(f"{LIMITS}c", b"", headers={"KV-Operation": "DEL"})
             await js.publish(f"{LIMITS}d", b"d")
             await until(lambda: watch.values == {"a": b"2", "d": b"d"})

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from services.gateway.parsing.decompress import CORRUPT, Decompressor
 from services.gateway.parsing.json_skeleton import Skeleton
 from services.gateway.usage import batch_lines, usage_names
 from services.gateway.usage.batch_lines import FREE_LINES, MAX_LINE, USAGE, body_of
-from services.gateway.usage.batch_sums import BatchSums, Key
+from services.gateway.usage.batch_sums import BatchSums
 from services.gateway.usage.count_shape import Counts, CountShape
 from services.gateway.usage.gap import Gap, unread_reason
 from shared.events import GAP_NAMES, UNREAD_CORRUPT, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
@@ -33,6 +34,7 @@ KINDS = frozenset(
 # Lines are decoded a block at a time, some 0.5 µs each. Beyond FREE_LINES they are read as long as they are in
 # proportion to the bytes of the response as received.
 _BYTES_A_LINE = 24
+_SAMPLE = 16 << 10  # bytes of a block that tell whether most lines state usage
 _FEW = 16  # lines without usage that are decoded with the others
 # Lines that do not fit are read one by one, some 10 µs each.
 FREE_ODD_LINES = 2_000
@@ -162,11 +164,11 @@ class BatchTap:
 
     def _read(self, block: bytes) -> None:
         """Read whole lines, those without usage left out where they are most of them."""
-        marks = block.count(USAGE)
-        if not marks and _ESCAPED not in block:
+        if block.rfind(USAGE) < 0 and not _has_escapes(block):
             return
         lines = block.count(b"\n") + 1
-        if lines > 2 * marks + _FEW:
+        few = block.count(b"\n", 0, _SAMPLE) > 2 * block.count(USAGE, 0, _SAMPLE) + _FEW
+        if few or lines > self._left:
             block = b"\n".join(_marked(block))
             lines = block.count(b"\n") + 1
         if lines > self._left:  # short lines in very few bytes, as a compressed bomb has them
@@ -214,7 +216,7 @@ class BatchTap:
 
     def _take(self, line: bytes) -> None:
         """Read a line by itself, leniently where that is needed."""
-        if USAGE not in line and _ESCAPED not in line:
+        if USAGE not in line and not _has_escapes(line):
             return
         if self._decoder is not None and self._read_at_once(self._decoder, line):
             return
@@ -272,18 +274,29 @@ class BatchTap:
 
     def _add_lines(self, lines: list[Any]) -> None:
         """Add up lines whose usage has the shape."""
-        groups: dict[Key, list[Any]] = {}
-        for line in lines:
-            if (body := body_of(line)) is None:
+        bodies = [body for line in lines if (body := body_of(line)) is not None]
+        for name in ("usage", "usageMetadata"):
+            usage_of = attrgetter(name)  # much faster than `getattr`
+            usages = [usage for usage in map(usage_of, bodies) if usage is not None]
+            if not usages:
                 continue
-            if body.usage is not None:
-                groups.setdefault((body.model or body.modelVersion, "usage"), []).append(body)
-            if body.usageMetadata is not None:
-                groups.setdefault((body.model or body.modelVersion, "usageMetadata"), []).append(body)
-        for key, bodies in groups.items():
-            usage = self._shape.total([getattr(body, key[1]) for body in bodies])
-            if usage:
-                self._sums.add(key, usage, bodies)
+            stated = bodies
+            if len(usages) < len(bodies):
+                stated = [body for body in bodies if usage_of(body) is not None]
+            for model, of_model in _by_model(stated).items():
+                if usage := self._shape.total([*map(usage_of, of_model)]):
+                    calling = [body for body in of_model if body.output or body.candidates]
+                    self._sums.add((model, name), usage, calling)
+
+
+def _by_model(bodies: list[Any]) -> dict[str, list[Any]]:
+    models = [body.model or body.modelVersion for body in bodies]
+    if len(set(models)) == 1:  # the usual
+        return {models[0]: bodies}
+    groups: dict[str, list[Any]] = {}
+    for model, body in zip(models, bodies, strict=True):
+        groups.setdefault(model, []).append(body)
+    return groups
 
 
 def _position(error: Exception, block: bytes) -> int:
@@ -294,6 +307,11 @@ def _position(error: Exception, block: bytes) -> int:
     if match := _BYTE_NUMBER.search(text):
         return block.count(b"\n", 0, int(match.group(1)))
     return 0
+
+
+def _has_escapes(block: bytes) -> bool:
+    """Whether a name may be written with escapes. A search for one byte is far faster than for more."""
+    return block.find(b"\\") >= 0 and block.rfind(_ESCAPED) >= 0
 
 
 def _marked(block: bytes) -> Iterator[bytes]:

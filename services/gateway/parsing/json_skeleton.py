@@ -48,7 +48,7 @@ class Skeleton:
         """
         for start in range(0, len(data), _BLOCK):
             if self.full:
-                self.tail = (self.tail + data[start:][-_TAIL:])[-_TAIL:]
+                self.tail = (self.tail + data[max(start, len(data) - _TAIL) :])[-_TAIL:]
                 return
             self._take_block(data[start : start + _BLOCK])
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 DONE = b"[DONE]"  # the data of the event that ends a stream of chat completions
 
+_MAX_LINES = 4 << 20  # bytes of lines, in events too long to be held, that are searched for the event's end: some 2 ms
+_TAIL = 16 << 10  # bytes at the end of a read that are always searched
 # Two line ends in a row, of whatever kind, hold one of these, and one line end holds none.
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 WHOLE = (b"\n\n", b"\r\n\r\n")  # how bytes end that end with an event, in the usual forms
@@ -35,11 +37,13 @@ class EventSplitter:
     and hands the following bytes to `proceed` until the event has ended.
     """
 
-    __slots__ = ("_last", "held", "spilled")
+    __slots__ = ("_bytes_left", "_last", "held", "skipped", "spilled")
 
     def __init__(self) -> None:
         self.held: bytes | bytearray = b""  # the unfinished event
         self.spilled = False  # within an event whose beginning was taken by `release_unfinished`
+        self.skipped = False  # such events had so many lines that the end of one may have gone unseen
+        self._bytes_left = _MAX_LINES
         self._last = b""  # the last byte of that event so far
 
     def feed(self, data: bytes) -> bytes:
@@ -54,7 +58,7 @@ class EventSplitter:
                 held = self.held = bytearray(held)
             held += data
             return self._comments(known) if held.startswith(b":") else b""
-        block = b"".join((held, data[:cut])) if held else data[:cut]
+        block = b"".join((held, memoryview(data)[:cut])) if held else data[:cut]
         self.held = rest = data[cut:]
         return block + self._comments(0) if rest.startswith(b":") else block
 
@@ -68,12 +72,24 @@ class EventSplitter:
 
     def proceed(self, data: bytes) -> tuple[bytes, bytes]:
         """What belongs to the spilled event, and what follows it once it has ended."""
-        cut = _first_line_end(data, self._last) or _first_end(data)
+        cut = _first_line_end(data, self._last) or self._next_end(data)
         if cut:
             self.spilled = False
             return data[:cut], data[cut:]
         self._last = data[-1:] or self._last
         return data, b""
+
+    def _next_end(self, data: bytes) -> int:
+        """Where the spilled event ends. Once its lines are very many: only if an event ends in the last bytes, too."""
+        if b"\n" not in data and b"\r" not in data:  # a search for one byte is ten times faster than for two
+            return 0
+        if self._bytes_left < 0 and not _first_end(data[-_TAIL:]):
+            self.skipped = True
+            return 0
+        cut = _first_end(data)
+        if not cut:
+            self._bytes_left -= len(data)
+        return cut
 
     def end(self) -> bytes:
         """The event that the stream left without its blank line; b"" when there is none."""
@@ -101,17 +117,24 @@ def events(stream: bytes) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *cuts], cuts, strict=False) if start < end]
 
 
-def event_around(block: bytes, at: int, *, floor: int = 0) -> tuple[int, int]:
+def blank_lines(block: bytes) -> tuple[bytes, ...]:
+    """The pairs of line ends that a block may have."""
+    return _BLANK_LINES if b"\r" in block else _BLANK_LINES[:1]
+
+
+def event_around(block: bytes, at: int, pairs: tuple[bytes, ...], *, floor: int = 0) -> tuple[int, int]:
     """(start, end) of the event around `at`, blank lines included.
 
-    It starts at `floor` or later.
+    It starts at `floor` or later. `pairs`: the block's `blank_lines`.
     """
-    pairs = _BLANK_LINES if b"\r" in block else _BLANK_LINES[:1]
-    before = max(block.rfind(pair, floor, at) for pair in pairs)
-    start = floor if before < 0 else _after_line_end(block, before + 1)
-    ends = [found for pair in pairs if (found := block.find(pair, at)) >= 0]
-    match = _MORE_LINE_ENDS.match(block, min(ends)) if ends else None
-    return start, match.end() if match else len(block)
+    before = -1
+    end = len(block)
+    for pair in pairs:
+        before = max(before, block.rfind(pair, floor, at))
+        found = block.find(pair, at, end + 1)
+        end = end if found < 0 else found
+    match = _MORE_LINE_ENDS.match(block, end)
+    return floor if before < 0 else _after_line_end(block, before + 1), match.end() if match else len(block)
 
 
 def data_of(event: bytes) -> bytes | None:
@@ -174,10 +197,8 @@ def _last_end(data: bytes) -> int:
 
 def _first_end(data: bytes) -> int:
     """Where the first event ends whose blank line is in `data`; 0 when there is none."""
-    if b"\n" not in data and b"\r" not in data:  # a search for one byte is ten times faster than for two
-        return 0
     at = len(data)
-    for pair in _BLANK_LINES if b"\r" in data else _BLANK_LINES[:1]:
+    for pair in blank_lines(data):
         if data.rfind(pair, 0, at + 1) >= 0:  # mostly there is none, and a search from the end is ten times as fast
             at = data.find(pair, 0, at + 1)
     return 0 if at == len(data) else _after_line_end(data, at + 1)

@@ -75,7 +75,7 @@ class FinishReasons:
                     (self._finished if self._stated else self._open).add(0)
             if self._several:
                 self._read_choices(block)
-            elif not self._stated:
+            elif not self._stated and block.rfind(b'_reason"') >= 0:  # far faster than the pattern
                 self._stated = _STATED.search(block) is not None
             self._searched = True
 

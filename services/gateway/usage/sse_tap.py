@@ -391,7 +391,7 @@ class SseTap:
         picked = pick(data)
         if picked is None and full:
             picked = pick_clipped(data[:_CLIP], data[-_CLIP:])
-        if picked is None and full:
+        if (picked is None and full) or self._events.skipped:
             self._missing += GAPS_ALL
         self._take(picked, data)
 

@@ -7,6 +7,7 @@ import pytest
 
 from services.gateway.usage import evidence, long_event, sse_tap, tap
 from services.gateway.usage.marked_events import FREE_TELLING, LAST_USAGE, MAX_MARKED
+from services.gateway.usage.usage_remover import Remover
 from shared import events
 
 BLOCK = 256 << 10
@@ -122,3 +123,16 @@ def test_a_long_event_of_many_lines_is_read_whole_within_the_budget() -> None:
     picks, _, truncated = opened.evidence()
     assert json.loads(picks[-1])["response"]["usage"] == {"input_tokens": 7}
     assert opened.ended and not truncated
+
+
+@pytest.mark.parametrize("line", [b"data:x\n", b"data:%s\n" % (b"x" * 900)])
+def test_what_follows_an_event_of_endless_lines_is_still_read_and_removed(line: bytes) -> None:
+    stream = b'data: {"model":"m"}\n\n' + line * (8 * (1 << 20) // len(line)) + b"\n" + USAGE + b"data: [DONE]\n\n"
+    opened = read(stream)
+    assert opened.ended
+    picks, _, _ = opened.evidence()
+    assert json.loads(picks[-1])["usage"] == {"prompt_tokens": 9, "completion_tokens": 5}
+    assert opened.gap is not None and opened.gap.missing == events.GAPS_ALL
+    remover = Remover()
+    passed = b"".join(remover.feed(stream[at : at + BLOCK]) for at in range(0, len(stream), BLOCK)) + remover.end()
+    assert passed == stream.replace(USAGE, b"")

@@ -14,7 +14,7 @@ from services.gateway.usage.finish_reasons import FinishReasons
 from services.gateway.usage.gap import Gap, unread_reason
 from services.gateway.usage.json_tap import JsonTap
 from services.gateway.usage.long_event import DATA, MAX_EVENT, LongEvent
-from services.gateway.usage.marked_events import LAST_USAGE, MAX_BLOCK, MAX_USAGE, MarkedEvents, event_around
+from services.gateway.usage.marked_events import MAX_BLOCK, MAX_USAGE, MarkedEvents, Span, event_around
 from shared.events import GAP_TOOLS, GAP_USAGE, GAPS_ALL, UNREAD_TOO_LARGE, UNREAD_TOO_MANY
 
 MAX_COPY = 64 << 10  # bytes of a stream, decompressed, that are kept in case its usage has to be estimated
@@ -292,17 +292,23 @@ class SseTap:
     def _read_marked(self, block: bytes) -> None:
         """Read those of very many events that are worth it."""
         marked = self._marked
-        spans = marked.find(block)
-        if spans and self._opening is None and (first := marked.first_usage(block)) and first not in spans:
-            self._event(block[first[0] : first[1]])
-        before = self._closing
-        for start, end in spans:
-            self._event(block[start:end])
-        if spans and self._closing is before and len(more := marked.find_more(block)) > LAST_USAGE:
-            for start, end in more[:-LAST_USAGE]:
-                self._event(block[start:end])
-            if self._closing is before and len(more) >= MAX_USAGE:
-                self._missing = (*self._missing, GAP_USAGE)
+        picked: dict[Span, tuple[Picked | None, bytes]] = {}
+        stated = False
+        has_more = True
+        for span in marked.last_usages(block):
+            picked[span] = one = self._picked(block[slice(*span)])
+            stated = stated or (one[0] is not None and one[0].usage)
+            if stated and marked.enough(len(picked)):
+                break
+        else:
+            has_more = len(picked) >= MAX_USAGE
+        spans = marked.find(block) | picked.keys()
+        if has_more and self._opening is None:
+            spans.add(marked.first_usage(block))
+        for span in sorted(spans):
+            self._take(*(picked.get(span) or self._picked(block[slice(*span)])))
+        if not stated and len(picked) >= MAX_USAGE:
+            self._missing = (*self._missing, GAP_USAGE)
         mark = self._dialect.response_mark
         if mark is not None and not self._responding:
             self._responding = mark.search(block) is not None
@@ -323,16 +329,20 @@ class SseTap:
         return b"" if self._first is None else block[end:]
 
     def _event(self, event: bytes) -> None:
+        self._take(*self._picked(event))
+
+    def _picked(self, event: bytes) -> tuple[Picked | None, bytes]:
+        """(What an event says about money, its data)."""
         line = event.rstrip(b"\n")
         plain = line.startswith(DATA) and b"\n" not in line
         data = line[len(DATA) :] if plain else sse.data_of(event)
         if data is None:
-            return
+            return None, b""
         if data.rfind(sse.DONE) >= 0 and data.strip() == sse.DONE:
             self.ended = True
-            return
+            return None, data
         failed = not plain and _ERROR in event and _ERROR_EVENT.search(event) is not None
-        self._take(pick(data, failed=failed), data)
+        return pick(data, failed=failed), data
 
     def _take(self, picked: Picked | None, data: bytes) -> None:
         if picked is None:

@@ -129,8 +129,8 @@ async def test_each_route_is_open_to_its_roles_only(lookout: DashboardApp, name:
 
 
 @pytest.mark.parametrize("name", ["", ".", "*", ">", "a b", "a.", "x" * 5_000], ids=lambda name: name[:3] or "none")
-async def test_forms_answer_impossible_names_without_waiting_for_nats(desk: DashboardApp, name: str) -> None:
-    browser = await desk.browser("admin")
+async def test_forms_answer_impossible_names_without_waiting_for_nats(dashboard: DashboardApp, name: str) -> None:
+    browser = await dashboard.browser("admin")
     for path in POSTS:
         for account in ("team-a", name):
             answer = await browser.post(path, {"name": name, "account": account, "id": name, "number": name})

@@ -63,7 +63,7 @@ async def test_the_page_shows_the_age_of_prices_and_what_waits_for_one(house: Ho
 
         # 1. the built-in prices
         shown = await text()
-        assert "Age of the prices" in shown and "built-in, genai-prices" in shown
+        assert "Price age" in shown and "built-in, genai-prices" in shown
         assert "gpt-99 openai unknown model 3 3,702" in shown
         assert "gpt-98 openai interrupted" not in shown.partition("Unknown cost")[0]
         # 2. accepted ones, and a comparison that somebody has to decide
@@ -74,8 +74,8 @@ async def test_the_page_shows_the_age_of_prices_and_what_waits_for_one(house: Ho
         objection = "openai gpt-4o is removed"
         await versions.note_checked(js, Checked(at=NOW, source="https://***@index/", outcome="refused", text=objection))
         shown = await text()
-        assert f"3 days version {made.name} · last comparison: refused" in shown
-        assert f"Last comparison with https://***@index/: refused. {objection}" in shown
+        assert f"3 days version {made.name} · last check: refused" in shown
+        assert f"Last check against https://***@index/: refused. {objection}" in shown
         cost = await browser.get("/cost?period=90d")
         assert "new prices, version 1</li>" in cost.text
         # 3. up to date since yesterday, then damaged

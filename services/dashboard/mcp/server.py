@@ -32,7 +32,7 @@ from shared.version import VERSION
 
 MOST_CHARACTERS = 100_000  # of an answer; some 30,000 tokens
 _MOST_OF_REASON = 500  # characters
-_TOO_LONG = "The answer has {0} characters, but at most {1} are allowed. Narrow the period, filter, group by \
+_TOO_LONG = "The result has {0} characters, but at most {1} are allowed. Narrow the period, filter, group by \
 fewer dimensions, or set a smaller limit."
 
 Context = ServerRequestContext[Any, Any]

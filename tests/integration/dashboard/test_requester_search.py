@@ -76,7 +76,7 @@ async def test_part_of_a_name_as_filter_leads_to_the_names_that_contain_it(known
     async with dashboard(url, asked=asked) as client:
         page = await _get(client, path, account=account, requester="user-07", **PERIOD)
         notice = page.html.partition('<p class="notice near"')[2].partition("</p>")[0]
-        assert "No requester is named <b>user-07</b> in this period; 4 contain it:" in notice
+        assert "No requester is named <b>user-07</b> in this period. 4 names contain it:" in notice
         assert any("requester=user-070" in link and link.startswith(path) for link in page.links)
         whole = await _get(client, path, account=account, requester="user-070", **PERIOD)
         assert "notice near" not in whole.html
@@ -91,7 +91,7 @@ async def test_list_of_requesters_is_searched_and_says_how_many_there_are(known:
         assert f"50 of {len(PEOPLE) + MANY + 1} requesters" in every.html
         found = await _get(client, "/requesters", account=account, q="ER-07", **PERIOD)
         assert set(found.rows("requesters")) == {"USER-07", "user-070", "user-071", "user-07-late"}
-        assert "4 requesters with this in the name" in found.html
+        assert "4 requesters matching" in found.html
         nobody = await _get(client, "/requesters", account=account, q="nobody", **PERIOD)
         assert "No requester matches." in nobody.html
 

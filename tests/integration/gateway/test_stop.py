@@ -19,7 +19,7 @@ def test_a_gateway_stops_while_nats_is_dead_and_starts_again_from_its_snapshot(t
         asyncio.run(servers.provision(nats))
         asyncio.run(seed(nats))
         found = System(tmp_path, nats, None, upstream)  # type: ignore[arg-type]
-        gateway = found.configure_gateway()
+        gateway = found.configure_gateway(flush_seconds="2")
         gateway.start()
         snapshot = tmp_path / "gateway" / "accounts-0.snapshot"
         servers.wait_for(lambda: snapshot.exists() and b"test" in snapshot.read_bytes(), "the snapshot")

@@ -163,7 +163,8 @@ def test_a_wrong_password_is_one_line_without_it(run: Run, tmp_path: Path) -> No
     assert failed.stderr.count("\n") == 1 and "geheim" not in failed.stderr
 
 
-async def test_closed_output_pipe_is_not_an_error(bucket: str, tmp_path: Path) -> None:
+async def test_closed_output_pipe_is_not_an_error(run: Run, bucket: str, tmp_path: Path) -> None:
+    run("account", "create", unique("team"), nats=bucket)  # something to list
     reading, writing = os.pipe()
     os.close(reading)
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import os
 import re
 import signal
@@ -21,15 +20,17 @@ from rich.live import Live
 from rich.text import Text
 
 from deploy.demo import history, month, provider, publish, stack, stored, traffic
-from deploy.demo.stack import Stack
 from deploy.local import plan
+from deploy.local.seed import SeedFailed
+from deploy.local.start import Installation
+from deploy.local.supervisor import StartFailed
 from shared import clickhouse, nats_client
 
 ROWS_A_DAY = 10_000
 _MOST_DAYS = 365  # rows are kept for 400
 _INTERRUPTED = 130
-_STORED_SECONDS = 60.0  # how long rows may take to appear after the last response, on a busy machine
-_SETTLED_SECONDS = 30.0  # how long events without a row may take: a heartbeat comes every ten seconds
+_STORED_SECONDS = 120  # how long the last rows may take to appear, on a busy machine
+_SETTLED_SECONDS = 30  # how long events without a row may take: a heartbeat comes every ten seconds
 _COUNT = click.IntRange(0, 100_000_000)
 _console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -69,40 +70,42 @@ def _days(_context: click.Context, _parameter: click.Parameter, text: str) -> in
 def main(**options: Any) -> None:
     """Exit with 0 if every request was stored, 1 if not, 130 after Ctrl-C."""
     try:
-        sys.exit(asyncio.run(_until_interrupted(Options(**options))))
-    except stack.CannotStart as error:
-        sys.exit(f"the demo cannot start: {error}")
-
-
-async def _until_interrupted(options: Options) -> int:
-    """Run until done; Ctrl-C, SIGTERM or SIGHUP stop everything in order."""
-    work = asyncio.create_task(_demo(options))
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, work.cancel)
-    try:
-        return await work
+        sys.exit(asyncio.run(_demo(Options(**options))))
     except asyncio.CancelledError:
-        return _INTERRUPTED
+        sys.exit(_INTERRUPTED)
+    except (StartFailed, SeedFailed) as error:
+        reason = str(error).replace("set METRION_DATA_DIR to", "choose with --data-dir")
+        sys.exit(f"the demo cannot start: {reason}")
 
 
 async def _demo(options: Options) -> int:
-    data = options.data_dir.resolve()
-    _console.print(f"starting NATS, ClickHouse, logger and gateway in {options.data_dir} …")
-    async with provider.serve() as upstream, stack.running(data, upstream=upstream, caller=os.environ) as place:
+    """Run until done; Ctrl-C, SIGTERM or SIGHUP stop everything in order."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    data, folder = options.data_dir.resolve(), options.data_dir
+    _console.print(f"starting NATS, ClickHouse, logger and gateway in {folder} …")
+    async with (
+        provider.serve() as upstream,
+        stack.running(data, upstream=upstream, caller=os.environ) as (place, tokens),
+    ):
+        gateway = f"http://127.0.0.1:{place.settings.gateway_port}"
         _console.print(
-            f"  gateway     {place.gateway}   token {place.tokens['default']}\n"
-            f"  ClickHouse  {place.clickhouse}   read-only without a password; /play in a browser\n"
-            f"  command     METRION_DATA_DIR={options.data_dir} .venv/bin/metrion report\n"
-            f"  dashboard   {place.dashboard}\n"
-            f"  output      {options.data_dir}/{stack.LOG}"
+            f"  gateway     {gateway}   token {tokens['default']}\n"
+            f"  ClickHouse  http://127.0.0.1:{place.settings.clickhouse_port}"
+            "   read-only without a password; /play in a browser\n"
+            f"  command     METRION_DATA_DIR={folder} .venv/bin/metrion report\n"
+            f"  dashboard   http://127.0.0.1:{place.settings.dashboard_port}\n"
+            f"  output      {folder}/{stack.LOG}"
         )
         since = datetime.now(UTC) - timedelta(days=options.history)
         async with await clickhouse.connect(place.commands["METRION_CLICKHOUSE_URL"], service="demo") as client:
             if options.history:
                 await _fill(options, place, client)
             if options.seconds:
-                await _live(options, place, client)
-            await _settle(client, since=since)
+                await _live(options, gateway, tokens, client)
+            await stored.settled(client, since=since, seconds=_SETTLED_SECONDS)
         for by in ("requester", "model", "day") if options.history else ("requester", "model"):
             await _metrion(place, "report", "--by", by, "--since", since.isoformat())
         code = await _metrion(place, "completeness")
@@ -110,7 +113,7 @@ async def _demo(options: Options) -> int:
             _console.print("\nPress Ctrl-C to stop.")
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-        _console.print(f"stopping; the data is kept in {options.data_dir}")
+        _console.print(f"stopping; the data is kept in {folder}")
         return code
 
 
@@ -122,7 +125,7 @@ def _progress(line: Callable[[], str]) -> Iterator[None]:
     _console.print(line())
 
 
-async def _fill(options: Options, place: Stack, client: AsyncClient) -> None:
+async def _fill(options: Options, place: Installation, client: AsyncClient) -> None:
     """Publish the history up to now; days already stored are skipped."""
     now, began, progress = datetime.now(UTC), time.monotonic(), publish.Progress()
     days, rows = options.history, options.rows or options.history * ROWS_A_DAY
@@ -133,8 +136,9 @@ async def _fill(options: Options, place: Stack, client: AsyncClient) -> None:
     def line() -> str:
         seconds = time.monotonic() - began
         full = " (the event stream is full: waiting for the logger to purge it)" if progress.refused else ""
-        rate = progress.events / max(seconds, 0.001)
-        sent = f"history: {progress.rows:,} of {rows:,} rows, {seconds:.0f} s, {rate:,.0f} events/s"
+        sent = (
+            f"history: {progress.rows:,} of {rows:,} rows, {seconds:.0f} s, {progress.events / seconds:,.0f} events/s"
+        )
         return f"{sent}, the logger {progress.behind} messages behind{full}"
 
     async with await nats_client.connect(place.commands["METRION_NATS_URL"], service="cli") as nats:
@@ -146,9 +150,10 @@ async def _fill(options: Options, place: Stack, client: AsyncClient) -> None:
         _console.print(f"{days - len(missing)} of {days} days are already stored and are skipped")
 
 
-async def _live(options: Options, place: Stack, client: AsyncClient) -> None:
+async def _live(options: Options, gateway: str, tokens: dict[str, str], client: AsyncClient) -> None:
     """Send traffic and wait until it is stored."""
     progress, began, since = traffic.Progress(), time.monotonic(), datetime.now(UTC)
+    deadline = began + options.seconds + _STORED_SECONDS
     totals = await stored.totals(client, since=since)
 
     def line() -> str:
@@ -157,35 +162,23 @@ async def _live(options: Options, place: Stack, client: AsyncClient) -> None:
         tokens = (totals["input_sum"] or 0) + (totals["output_sum"] or 0)
         return f"{sent}; recorded {totals['requests']}, {totals['errors']} errors{cost}, {tokens:,} tokens"
 
-    clients = traffic.run(
-        place.gateway, place.tokens, progress, seconds=options.seconds, rate=options.rate, seed=options.seed
-    )
     with _progress(line):
         async with asyncio.TaskGroup() as tasks:
+            clients = traffic.run(
+                gateway, tokens, progress, seconds=options.seconds, rate=options.rate, seed=options.seed
+            )
             running = tasks.create_task(clients)
-            deadline = math.inf
             while not running.done() or (totals["requests"] < progress.recorded and time.monotonic() < deadline):
                 await asyncio.sleep(0.5)
                 totals = await stored.totals(client, since=since)
-                if running.done():
-                    deadline = min(deadline, time.monotonic() + _STORED_SECONDS)
 
 
-async def _settle(client: AsyncClient, *, since: datetime) -> None:
-    """Wait until the last events are stored, too: those of drained responses, and heartbeats."""
-    deadline = time.monotonic() + _SETTLED_SECONDS
-    while time.monotonic() < deadline:
-        if await stored.is_complete(client, since=since):
-            return
-        await asyncio.sleep(0.5)
-
-
-async def _metrion(place: Stack, *words: str) -> int:
+async def _metrion(place: Installation, *words: str) -> int:
     """Run a `metrion` command as a user would; returns its exit code."""
-    here = Path.cwd()
-    folder = place.data.relative_to(here) if place.data.is_relative_to(here) else place.data
+    data, here = place.settings.data_dir, Path.cwd()
+    folder = data.relative_to(here) if data.is_relative_to(here) else data
     _console.print(f"\n$ METRION_DATA_DIR={folder} .venv/bin/metrion {' '.join(words)}")
-    environment = os.environ | {"METRION_DATA_DIR": str(place.data)} | place.commands
+    environment = os.environ | {"METRION_DATA_DIR": str(data)} | place.commands
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.cli", *words, cwd=plan.ROOT, env=environment
     )

@@ -1,17 +1,12 @@
 """The demo's cast: requesters, endpoints, models and errors, read from cast.toml."""
 
-import uuid
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 # Styles of a request and its response.
-MESSAGES, CHAT, RESPONSES, GEMINI = "messages", "chat", "responses", "gemini"
-EMBEDDINGS, IMAGES, COUNT = "embeddings", "images", "count"
+GEMINI, EMBEDDINGS, IMAGES, COUNT = "gemini", "embeddings", "images", "count"
 MAIN = "default"  # the account created at the first start
-_SESSIONS = uuid.UUID("5a8f1f6c-0d0e-4d43-8d0a-6a1d1c7e2b90")
-_SESSION_SECONDS = 2 * 3600
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,11 +16,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     style: str
     path: str
-    whole: str  # recordings: of a whole response, of a stream, of both with a function call, of usage
-    stream: str = ""
-    whole_tools: str = ""
-    stream_tools: str = ""
-    usage: tuple[str, ...] = ()  # default: that of `whole`
+    recordings: dict[str, str]  # of a response: whole, stream, whole_tools and stream_tools
+    usage: str  # JSON of a response's usage, with $names of counts in it
+    caches: dict[str, float] = {}  # share of cached prompts by what the cache does
+    tools: dict[str, int] = {}  # most calls in a response that has some
+    data_bytes: int = 0  # of a picture or an embedding
 
     def target(self, model: str, *, stream: bool) -> str:
         """The path of a request."""
@@ -36,20 +31,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The endpoint as the gateway stores it."""
         return "POST " + self.target("{model}", stream=stream)
 
-    def recording(self, *, stream: bool, function: bool) -> str:
-        """The recording that shows what a response looks like."""
-        plain, tools = (self.stream, self.stream_tools) if stream else (self.whole, self.whole_tools)
-        return tools if function and tools else plain
 
-
-class Requester(msgspec.Struct, frozen=True, kw_only=True):
+class Requester(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A requester's habits: rates from 0 to 1, `prompt` and `output` in median tokens."""
 
     name: str
     account: str = MAIN
-    project: str
-    feature: str
-    environment: str = "production"
+    metadata: dict[str, str]
     calls: tuple[tuple[str, str, int], ...]  # endpoint, model, weight
     prompt: int = 900
     output: int = 250
@@ -65,20 +53,6 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""  # User-Agent of a coding agent, whose requests belong to sessions
     own_key: bool = False  # sends a provider key of its own (pass-through mode)
 
-    def session_headers(self, at: datetime) -> dict[str, str]:
-        """The headers by which a coding agent's client and session are known."""
-        if not self.client:
-            return {}
-        session = uuid.uuid5(_SESSIONS, f"{self.name} {int(at.timestamp()) // _SESSION_SECONDS}")
-        return {"user-agent": self.client, "x-session-id": str(session)}
-
-
-class Pattern(msgspec.Struct, frozen=True):
-    """Shares of load: by weekday from Monday, by hour in UTC."""
-
-    weekdays: tuple[float, ...]
-    hours: tuple[float, ...]
-
 
 class Cast(msgspec.Struct, frozen=True):
     """The whole file."""
@@ -89,19 +63,13 @@ class Cast(msgspec.Struct, frozen=True):
     refused: dict[str, float]
     broken_off: dict[str, float]
     tokens: dict[str, str]
-    patterns: dict[str, Pattern]
+    patterns: dict[str, dict[str, tuple[float, ...]]]  # shares of load: `weekdays` from Monday, `hours` in UTC
     styles: dict[str, tuple[str, str]]  # header of the credential, body with $text in it
-    usage_fields: dict[str, str]
     endpoints: dict[str, Endpoint]
     errors: dict[str, dict[str, tuple[int, str]]]  # provider → result → status, body
     requesters: tuple[Requester, ...]
 
 
 CAST = msgspec.toml.decode(Path(__file__).with_name("cast.toml").read_bytes(), type=Cast)
-ENDPOINTS, REQUESTERS = CAST.endpoints, CAST.requesters
+ENDPOINTS, REQUESTERS = CAST.endpoints, {one.name: one for one in CAST.requesters}
 SHARES = tuple(1 / (place + 1.0) ** 0.7 for place in range(len(REQUESTERS)))  # Zipf, flattened
-
-
-def requester(name: str) -> Requester:
-    """The requester of this name."""
-    return next(one for one in REQUESTERS if one.name == name)

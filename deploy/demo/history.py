@@ -4,35 +4,35 @@ Each day is a gateway instance of its own, so that completeness can be verified 
 """
 
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 import msgspec
+from msgspec.structs import replace
 
 from deploy.demo import month, responses
-from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, REFUSALS, Call
-from deploy.demo.cast import CAST, EMBEDDINGS, IMAGES
+from deploy.demo.calls import CUT_MIDWAY, Call
+from deploy.demo.cast import CAST, IMAGES
 from deploy.demo.month import Plan
-from services.gateway import upstream_error
+from services.gateway.accounting_failures import Failures
+from services.gateway.exchange import Exchange
 from services.gateway.request import client_info
+from services.gateway.usage.tap import open_tap
 from shared import events as event_types
-from shared.events import Envelope, Event, GatewayBeat, Origin, RequestEvent, ResponseEvent
+from shared.events import Envelope, Event, GatewayBeat, Origin, ResponseEvent
 
 GATEWAY = "history"  # the gateway's name in these events
-MESSAGE_BYTES = 256 << 10  # as a gateway's
-KEPT = timedelta(days=8)  # request events older than that would be deleted at once
-CLOSING = "-closing"  # ends the id of the message that marks its day as complete and is stored last
+_KEPT = timedelta(days=8)  # request events older than that would be deleted at once
+_MESSAGE_EVENTS = 500
 _BEAT = timedelta(minutes=15)
-_HIT_SECONDS = 0.004
+_LATE = timedelta(minutes=30)  # after midnight, when the last responses of a day have ended
 _EPOCH = 1
-_UNIX = datetime.fromtimestamp(0, UTC)
-_OUTCOMES = {ERROR_MIDWAY: event_types.UPSTREAM_ERROR, CUT_MIDWAY: event_types.UPSTREAM_CLOSED}
-_BROKEN_OFF = ("broken_off", "The provider's response was cut off.")
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A message to publish; its id is the same for the same plan, day and numbers."""
+    """A message to publish; its id is the same for the same events."""
 
     id: str
     data: bytes
@@ -40,28 +40,36 @@ class Message(msgspec.Struct, frozen=True):
     events: int
 
 
-class Past(msgspec.Struct, frozen=True):
-    """A call of the past."""
+class Events:
+    """The events of an instance, as a gateway's outbox takes them."""
 
-    call: Call
-    started_at: datetime
-    seconds: float  # until the response ended
-    hit: bool = False
+    def __init__(self, spool: str) -> None:
+        self.taken: list[Event] = []
+        self._spool = spool
+        self._last = 0
 
-    @property
-    def ended_at(self) -> datetime:
-        """When the response ended."""
-        return self.started_at + timedelta(seconds=self.seconds)
+    def origin(self) -> Origin:
+        """Number the next event."""
+        self._last += 1
+        return Origin(self._spool, _EPOCH, self._last)
+
+    def append(self, event: Event) -> bool:
+        """Take an event."""
+        self.taken.append(event)
+        return True
+
+    def count_dropped(self, origin: Origin) -> None:
+        """Fail: none is dropped."""
+        raise AssertionError(origin)
+
+    def beat(self, at: datetime, *, closing: bool = False) -> None:
+        """Take a progress report."""
+        self.append(GatewayBeat(self._spool, _EPOCH, GATEWAY, at, self._last, 0, closing, 0))
 
 
 def spool(plan: Plan, number: int) -> str:
     """The instance of a day."""
-    return f"{day_prefix(plan, number)}{plan.digest}"
-
-
-def day_prefix(plan: Plan, number: int) -> str:
-    """Prefix of the instance names of this day, for any plan."""
-    return f"{GATEWAY}-{plan.day(number):%Y%m%d}-"
+    return f"{GATEWAY}-{plan.day(number):%Y%m%d}-{plan.digest}"
 
 
 def is_stored(plan: Plan, number: int, known: Mapping[str, bool]) -> bool:
@@ -70,92 +78,94 @@ def is_stored(plan: Plan, number: int, known: Mapping[str, bool]) -> bool:
     `known`: spool → whether it is complete.
     """
     own = spool(plan, number)
-    return known.get(own, False) or any(name.startswith(day_prefix(plan, number)) and name != own for name in known)
+    return known.get(own, any(name.startswith(own.removesuffix(plan.digest)) for name in known))
 
 
 def messages(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Message]:
     """A day's messages up to `until`; the last one marks a finished day as complete."""
-    name, frames, size, rows, first, last = spool(plan, number), list[bytes](), 0, 0, 1, 0
-    for event in events(plan, number, count, until=until):
-        body = event_types.encode(event)
-        frames += (event_types.frame(body), body)
-        size += len(body) + event_types.FRAME.size
-        rows += isinstance(event, ResponseEvent)
-        last = event.sequence if isinstance(event, GatewayBeat) else event.origin.sequence
-        if size >= MESSAGE_BYTES and isinstance(event, ResponseEvent):  # keep pairs together
-            yield Message(f"{name}-{first}-{last}", b"".join(frames), rows, len(frames) // 2)
-            frames, size, rows, first = [], 0, 0, last + 1
-    if frames:
-        closing = CLOSING if _is_over(plan, number, until) else ""
-        yield Message(f"{name}-{first}-{last}{closing}", b"".join(frames), rows, len(frames) // 2)
+    found = events(plan, number, count, until=until)
+    for start in range(0, len(found), _MESSAGE_EVENTS):
+        batch = found[start : start + _MESSAGE_EVENTS]
+        data = b"".join(event_types.frame(body) + body for body in map(event_types.encode, batch))
+        rows = sum(isinstance(event, ResponseEvent) for event in batch)
+        yield Message(f"{spool(plan, number)}-{start}-{zlib.crc32(data):08x}", data, rows, len(batch))
 
 
-def events(plan: Plan, number: int, count: int, *, until: datetime) -> Iterator[Event]:
+def events(plan: Plan, number: int, count: int, *, until: datetime) -> list[Event]:
     """Pairs of events ordered by end time, with progress reports in between."""
-    name, last = spool(plan, number), 0
-    with_requests = plan.day(plan.days) - plan.day(number) <= KEPT  # by the plan's dates, not today's
+    found, midnight = Events(spool(plan, number)), plan.midnight(number + 1)
+    with_requests = plan.day(plan.days) - plan.day(number) <= _KEPT  # by the plan's dates, not today's
     beat_at = plan.midnight(number) + _BEAT
-
-    def beat(at: datetime, *, closing: bool = False) -> GatewayBeat:
-        return GatewayBeat(name, _EPOCH, GATEWAY, at, sequence=last, dropped=0, closing=closing, pending_bytes=0)
-
-    for past in _past(plan, number, count):
-        if past.ended_at > until:
+    for call in _in_order(plan, number, count):
+        if call.ended_at > until:
             break
-        while beat_at <= past.ended_at:
-            yield beat(beat_at)
+        while beat_at <= call.ended_at:
+            found.beat(beat_at)
             beat_at += _BEAT
-        for event in pair(past, name, last + 1, with_request=with_requests):
-            last = event.origin.sequence
-            yield event
-    if _is_over(plan, number, until):
-        yield beat(plan.midnight(number + 1), closing=True)
-    elif until > plan.midnight(number):
-        yield beat(until, closing=True)  # stop here; a later run may continue
+        record(call, found, with_request=with_requests)
+    if until > plan.midnight(number):  # a later run may continue a day that is not over
+        found.beat(midnight if until >= midnight + _LATE else until, closing=True)
+    return found.taken
 
 
-def _is_over(plan: Plan, number: int, until: datetime) -> bool:
-    """Whether the whole day, including responses after midnight, is before `until`."""
-    return until >= plan.midnight(number + 1) + timedelta(minutes=30)
-
-
-def _past(plan: Plan, number: int, count: int) -> list[Past]:
-    """The calls of a day in the order in which they ended."""
+def _in_order(plan: Plan, number: int, count: int) -> list[Call]:
+    """The calls of a day in the order in which they end; repeated ones are cache hits."""
     rng, found = plan.rng(f"ends {number}"), []
     asked_before: set[tuple[str, str, int]] = set()
-    for started_at, call in sorted(month.calls(plan, number, count), key=lambda one: one[0]):
+    for call in sorted(month.calls(plan, number, count), key=lambda one: one.at):
         question = (call.requester.name, call.model, call.question)
         hit = call.cache and question in asked_before and call.leaves is None
         asked_before.add(question)
-        seconds = call.reply.first_byte + (0 if call.reply.result in REFUSALS else call.reply.sending_seconds)
-        found.append(Past(call, started_at, _HIT_SECONDS * rng.uniform(0.5, 3) if hit else seconds, hit))
+        found.append(replace(call, hit=True, first_byte=rng.uniform(0.002, 0.012), generation=0.0) if hit else call)
     return sorted(found, key=lambda one: one.ended_at)
 
 
-def pair(past: Past, name: str, number: int, *, with_request: bool) -> Iterator[RequestEvent | ResponseEvent]:
-    """The two events of a call, numbered from here; a cache hit has no request event."""
-    envelope = _envelope(past, Random(f"{name} {number - 1}"))  # noqa: S311 — chance that repeats
-    if with_request and not past.hit:
-        yield RequestEvent(Origin(name, _EPOCH, number), envelope)
-        number += 1
-    yield _response(past, Origin(name, _EPOCH, number), envelope)
+def record(call: Call, found: Events, *, with_request: bool) -> None:
+    """Append a call's events as a gateway's accounting makes them, at past times."""
+    made = responses.respond(call, most=2)
+    exchange = Exchange(_envelope(call), outbox=found, secrets=(), clock=0.0, failures=Failures())
+    if with_request and not call.hit:
+        exchange.begin()
+    exchange.upstream = not call.hit
+    exchange.status = made.status
+    exchange.tap = open_tap(made.status, made.content_type, "", call.endpoint.dialect)
+    exchange.cache = (event_types.HIT if call.hit else event_types.MISS) if call.cache else ""
+    exchange.drained = call.leaves is not None
+    exchange.provider_request_id = f"req_{call.name}"
+    exchange.request_bytes = 300 + 4 * (call.usage.input_tokens or 0)
+    exchange.request_notes = {"quality": "medium", "size": "1024x1024"} if call.endpoint.style == IMAGES else {}
+    for part in made.parts:
+        exchange.receive(part)
+    if made.status == 200:
+        text = (call.usage.output_tokens or 0) * (180 if call.stream else 4)
+        exchange.response_bytes += call.endpoint.data_bytes or text
+    if call.result == CUT_MIDWAY:
+        exchange.finish(
+            event_types.UPSTREAM_CLOSED, error_type="broken_off", message="The provider's response was cut off."
+        )
+    else:
+        exchange.finish(event_types.CLIENT_CLOSED if exchange.drained else event_types.COMPLETE)
+    event = found.taken[-1]
+    assert isinstance(event, ResponseEvent)
+    seconds = call.first_byte + call.seconds
+    first_byte = call.first_byte if made.content_type == responses.EVENT_STREAM else seconds
+    found.taken[-1] = replace(event, latency_ms=round(seconds * 1000), ttfb_ms=round(first_byte * 1000))
 
 
-def _envelope(past: Past, rng: Random) -> Envelope:
-    call, who = past.call, past.call.requester
-    info = client_info.read(who.session_headers(past.started_at))
+def _envelope(call: Call) -> Envelope:
+    who, info = call.requester, client_info.read(call.session_headers())
     return Envelope(
-        id=uuid7(past.started_at, rng),
+        id=uuid7(call.at, Random(call.name)),  # noqa: S311 — chance that repeats
         account=who.account,
         token=CAST.tokens[who.account],
         requester=who.name,
-        metadata={"project": who.project, "feature": who.feature, "environment": who.environment},
+        metadata=who.metadata,
         provider=call.endpoint.provider,
         dialect=call.endpoint.dialect,
         endpoint=call.endpoint.label(stream=call.stream),
         model=call.model,
         stream=call.stream,
-        started_at=past.started_at,
+        started_at=call.at,
         gateway=GATEWAY,
         client=info.client,
         client_version=info.client_version,
@@ -163,50 +173,7 @@ def _envelope(past: Past, rng: Random) -> Envelope:
     )
 
 
-def _response(past: Past, origin: Origin, envelope: Envelope) -> ResponseEvent:
-    call, name = past.call, envelope.id[-12:]
-    reply = call.reply
-    status, error, message = refusal(call)
-    if reply.result == CUT_MIDWAY:
-        error, message = _BROKEN_OFF
-    whole = past.hit or status >= 400 or not call.stream
-    left = call.leaves is not None
-    return ResponseEvent(
-        origin=origin,
-        envelope=envelope,
-        status=status,
-        outcome=_OUTCOMES.get(reply.result, event_types.CLIENT_CLOSED if left else event_types.COMPLETE),
-        error_type=error,
-        error_message=message,
-        provider_request_id=f"req_{name}",
-        latency_ms=round(past.seconds * 1000),
-        ttfb_ms=round((past.seconds if whole else reply.first_byte) * 1000),
-        request_bytes=300 + 4 * (reply.usage.input_tokens or 0),
-        response_bytes=400 if status >= 400 else _size(call),
-        cache=(event_types.HIT if past.hit else event_types.MISS) if call.cache else "",
-        drained=left,
-        upstream=not past.hit,
-        evidence=responses.evidence(call.endpoint, reply, model=call.model, stream=call.stream, name=name),
-    )
-
-
-def refusal(call: Call) -> tuple[int, str, str]:
-    """(status, error type, message) as the gateway reads them; (200, "", "") if fine."""
-    if call.reply.result not in REFUSALS:
-        return 200, "", ""
-    status, body = responses.error(call.endpoint.provider, call.reply.result)
-    return status, *upstream_error.parse(body)
-
-
-def _size(call: Call) -> int:
-    """Approximate size of the response in bytes."""
-    if call.endpoint.style in (IMAGES, EMBEDDINGS):
-        return 1_400_000 if call.endpoint.style == IMAGES else 33_000
-    return 600 + (call.reply.usage.output_tokens or 0) * (180 if call.stream else 4)
-
-
 def uuid7(at: datetime, rng: Random) -> str:
     """A UUIDv7 for this time, with a reproducible random part."""
-    milliseconds = (at - _UNIX) // timedelta(milliseconds=1)
-    high = milliseconds << 16 | 0x7 << 12 | rng.getrandbits(12)
+    high = int(at.timestamp() * 1000) << 16 | 0x7 << 12 | rng.getrandbits(12)
     return str(uuid.UUID(int=high << 64 | 0b10 << 62 | rng.getrandbits(62)))

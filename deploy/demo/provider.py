@@ -1,12 +1,11 @@
 """Mock provider: an HTTP server that behaves like the five providers.
 
-A request header selects the reply. Without it, as with curl by hand, the body's hash selects one.
+A request header has the call and its response. Without it, as with curl by hand, the body's bytes select them.
 """
 
 import asyncio
 import contextlib
 import functools
-import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from random import Random
@@ -16,13 +15,11 @@ import msgspec
 from aiohttp import web
 
 from deploy.demo import responses
-from deploy.demo.calls import CUT_MIDWAY, INVALID, OK, REFUSALS, Reply, draw_reply
+from deploy.demo.calls import CUT_MIDWAY, INVALID, OK, Call, draw, with_result
 from deploy.demo.cast import ENDPOINTS, Endpoint, Requester
 
-REPLY = "x-demo-reply"
+CALL = "x-demo-call"
 LONGEST = 6.0  # maximum seconds of a response, however long a real one would take
-_MOST_PIECES = 40
-_TEXT = "the quay was quiet and every ledger on the long table agreed with the tide tables of that year "
 _MODELS = {"object": "list", "data": [{"id": "demo", "object": "model"}]}
 
 
@@ -56,53 +53,34 @@ async def _models(_: web.Request) -> web.Response:
 async def _respond(endpoint: Endpoint, streams: bool, request: web.Request) -> web.StreamResponse:
     """The response to one request. `streams`: the path implies a stream."""
     body = await request.read()
-    asked: Any = {}
+    if CALL in request.headers:
+        return await _send(request, msgspec.json.decode(request.headers[CALL], type=Call))
+    asked: dict[str, Any] = {}
     with contextlib.suppress(msgspec.MsgspecError):
         asked = msgspec.json.decode(body, type=dict[str, Any])
     model, stream = request.match_info.get("model") or str(asked.get("model")), streams or asked.get("stream") is True
-    reply = _chosen_reply(request, endpoint, body, model=model, stream=stream)
-    if not any(asked.get(name) for name in ("messages", "contents", "input", "prompt")):
-        reply = msgspec.structs.replace(reply, result=INVALID)
-    name = hashlib.sha256(body).hexdigest()[:12]
-    headers = {"request-id": f"req_{name}", "x-request-id": f"req_{name}"}
-    await asyncio.sleep(reply.first_byte)
-    if reply.result in REFUSALS:
-        status, data = responses.error(endpoint.provider, reply.result)
-        headers |= {"retry-after": "2"} if status == 429 else {}
-        return web.Response(body=data, status=status, content_type=responses.JSON, headers=headers)
-    if stream:
-        lines = responses.lines(endpoint, reply, model=model, pieces=_pieces(reply), name=name)
-        return await _stream(request, reply, lines, headers)
-    await asyncio.sleep(min(reply.seconds, LONGEST))
-    data = responses.document(endpoint, reply, model=model, text="".join(_pieces(reply)), name=name)
-    return web.Response(body=data, content_type=responses.JSON, headers=headers)
+    offer = next(name for name, one in ENDPOINTS.items() if one is endpoint)
+    calls, prompt = ((offer, model, 1),), max(len(body) // 4, 1)
+    stranger = Requester(name="", metadata={}, calls=calls, prompt=prompt, streams=float(stream))
+    is_valid = any(asked.get(key) for key in ("messages", "contents", "input", "prompt"))
+    call = draw(Random(body), stranger, at=datetime.now(UTC))  # noqa: S311 — the same body, the same response
+    return await _send(request, with_result(call, OK if is_valid else INVALID))
 
 
-def _chosen_reply(request: web.Request, endpoint: Endpoint, body: bytes, *, model: str, stream: bool) -> Reply:
-    """The requested reply, else a random one that is the same for the same body."""
-    if REPLY in request.headers:
-        return msgspec.json.decode(request.headers[REPLY], type=Reply)
-    rng = Random(hashlib.sha256(body).digest())  # noqa: S311 — chance that repeats
-    stranger = Requester(name="", project="", feature="", calls=(), prompt=max(len(body) // 4, 1))
-    reply = draw_reply(rng, stranger, endpoint, model=model, stream=stream, at=datetime.now(UTC))
-    return msgspec.structs.replace(reply, result=OK)
-
-
-async def _stream(
-    request: web.Request, reply: Reply, lines: list[bytes], headers: dict[str, str]
-) -> web.StreamResponse:
-    """Send event by event; a cut stream closes its connection."""
-    response = web.StreamResponse(headers=headers | {"content-type": f"{responses.EVENT_STREAM}; charset=utf-8"})
+async def _send(request: web.Request, call: Call) -> web.StreamResponse:
+    """Send part by part, at the call's pace; a cut stream closes its connection."""
+    made, seconds = responses.respond(call), min(call.seconds, LONGEST)
+    headers = {"content-type": made.content_type, "request-id": f"req_{call.name}", "x-request-id": f"req_{call.name}"}
+    headers |= {"retry-after": "2"} if made.status == 429 else {}
+    await asyncio.sleep(call.first_byte)
+    if made.content_type == responses.JSON:
+        await asyncio.sleep(seconds)
+        return web.Response(body=made.parts[0], status=made.status, headers=headers)
+    response = web.StreamResponse(headers=headers)
     await response.prepare(request)
-    for line in lines:
-        await asyncio.sleep(min(reply.sending_seconds, LONGEST) / len(lines))
-        await response.write(line)
-    if reply.result == CUT_MIDWAY and request.transport is not None:
+    for part in made.parts:
+        await asyncio.sleep(seconds / len(made.parts))
+        await response.write(part)
+    if call.result == CUT_MIDWAY and request.transport is not None:
         request.transport.close()
     return response
-
-
-def _pieces(reply: Reply) -> list[str]:
-    """The text in pieces, about as many as a real response of this length would have."""
-    count = max(2, min((reply.usage.output_tokens or 0) // 8, _MOST_PIECES))
-    return [(_TEXT * 2)[(start := at * 24 % len(_TEXT)) : start + 24] for at in range(count)]

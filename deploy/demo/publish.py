@@ -14,7 +14,7 @@ from shared.events import EVENTS_STREAM, EVENTS_SUBJECT, LOGGER_CONSUMER
 
 _LAG = 60  # maximum lag of the logger in messages: 15 MB
 _ACK_SECONDS = 10.0
-_PAUSE, _LONGEST_PAUSE = 0.5, 16.0
+_PAUSE = 0.5
 
 
 class Progress(msgspec.Struct):
@@ -46,8 +46,8 @@ async def wait_for_logger(client: Client, progress: Progress, *, most: int = 0) 
 
 
 async def _store(js: JetStreamContext, message: Message, progress: Progress) -> None:
-    """Publish with retries of the same id; a full stream refuses until the logger has purged it."""
-    pause, subject, headers = _PAUSE, f"{EVENTS_SUBJECT}.{GATEWAY}", {"Nats-Msg-Id": message.id}
+    """Publish a message until it is stored; a full stream refuses until the logger has purged it."""
+    subject, headers = f"{EVENTS_SUBJECT}.{GATEWAY}", {"Nats-Msg-Id": message.id}
     while True:
         try:
             await js.publish(subject, message.data, timeout=_ACK_SECONDS, headers=headers)
@@ -55,5 +55,4 @@ async def _store(js: JetStreamContext, message: Message, progress: Progress) -> 
             return
         except nats.errors.Error as error:
             progress.refused = isinstance(error, nats.js.errors.APIError)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await asyncio.sleep(_PAUSE)

@@ -1,216 +1,121 @@
-"""Responses in the providers' formats: recordings with other text and numbers."""
+"""Responses in the providers' formats, made of recordings."""
 
 import functools
-from collections.abc import Sequence
-from decimal import Decimal
+import re
+from string import Template
 from typing import Any
 
 import msgspec
 
-from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, OVERLOADED, REFUSALS, Reply
-from deploy.demo.cast import CAST, CHAT, COUNT, GEMINI, IMAGES, RESPONSES, Endpoint
+from deploy.demo.calls import BROKEN_OFF, ERROR_MIDWAY, OVERLOADED, REFUSALS, Call
+from deploy.demo.cast import CAST
 from deploy.local.plan import ROOT
-from services.gateway.usage.tap import open_tap
-from shared.events import Evidence
 from shared.usage import Usage
 
 RECORDINGS = ROOT / "tests" / "recordings"
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
-_DONE = "[DONE]"
-_TICKS = Decimal(10) ** 10  # xAI's cost ticks in a dollar
-# Where the text of a response or of one of its events is.
-_TEXTS: tuple[tuple[str | int, ...], ...] = (
-    ("delta", "text"),
-    ("delta",),
-    ("content", 0, "text"),
-    ("choices", 0, "delta", "content"),
-    ("choices", 0, "message", "content"),
-    ("candidates", 0, "content", "parts", 0, "text"),
+_MOST_TEXTS = 40  # events with text in a stream
+_FIELDS = msgspec.structs.fields(Usage)
+_TICKS = 10**10  # xAI's cost ticks in a dollar
+_EVENT = re.compile(r".+?(?:\r?\n){2}", re.DOTALL)
+_DATA = re.compile(r"(?<=data: )\{.*\}")
+_TEXT = re.compile(r'"text_delta"|output_text\.delta|"delta":\{"content":"[^"]|"parts":\[\{"text"')
+_PLACEHOLDER = re.compile(r'"(\$usage|\$queries)"|"(\$searches)",')  # they stand for JSON, not for text
+_NAMES = {"model": "$model", "modelVersion": "$model", "id": "$name", "responseId": "$name"}
+_SEARCH = (
+    '{"type":"web_search_call","id":"ws_%d","status":"completed","action":{"type":"search","query":"harbour dues"}},'
 )
-_SEARCH = {"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "harbour dues"}}
-_WRAPPERS = ("message", "response")  # keys whose object has what other events have at the top
-
-Object = dict[str, Any]
-Event = Object | str  # a data line: JSON, or [DONE]
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
-def error(provider: str, result: str) -> tuple[int, bytes]:
-    """(status, body) of a refusal."""
-    status, body = CAST.errors[provider][result]
-    return status, body.encode()
+class Response(msgspec.Struct, frozen=True):
+    """A response; its parts are the events of a stream, or the one body."""
+
+    status: int
+    content_type: str
+    parts: list[bytes]
 
 
-def document(endpoint: Endpoint, reply: Reply, *, model: str, text: str, name: str) -> bytes:
-    """The JSON of a response. `name`: its id."""
-    (event,) = _events(endpoint, reply, model=model, stream=False, pieces=(text,), name=name)
-    return _encode(event)
+def respond(call: Call, *, most: int = _MOST_TEXTS) -> Response:
+    """The response to a call, up to where it breaks off.
 
-
-def lines(endpoint: Endpoint, reply: Reply, *, model: str, pieces: Sequence[str], name: str) -> list[bytes]:
-    """The events of a streamed response with its text in `pieces`, up to a cut."""
-    events = _events(endpoint, reply, model=model, stream=True, pieces=pieces, name=name)
-    if reply.result in (ERROR_MIDWAY, CUT_MIDWAY):
-        events = events[: len(events) // 2]
-    if reply.result == ERROR_MIDWAY:
-        events.append(_decode(error(endpoint.provider, OVERLOADED)[1]))
-    return [_line(endpoint, event) for event in events]
-
-
-def evidence(endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, name: str) -> Evidence:
-    """The evidence that a gateway picks from the response, read by its own reader."""
-    status, content_type = 200, EVENT_STREAM if stream else JSON
-    if reply.result in REFUSALS:
-        (status, body), content_type = error(endpoint.provider, reply.result), JSON
-    elif stream:
-        body = b"".join(lines(endpoint, reply, model=model, pieces=("", ""), name=name))
-    else:
-        body = document(endpoint, reply, model=model, text="", name=name)
-    tap = open_tap(status, content_type, "", endpoint.dialect)
-    tap.feed(body)
-    picks, tools, truncated = tap.evidence()
-    notes = {"quality": "medium", "size": "1024x1024"} if endpoint.style == IMAGES else {}
-    return Evidence(picks, tools, truncated, notes)
-
-
-def _line(endpoint: Endpoint, event: Event) -> bytes:
-    """An event as it is sent: Gemini ends lines its own way, Anthropic and the Responses API name their events."""
-    data = event.encode() if isinstance(event, str) else _encode(event)
-    if endpoint.style == GEMINI:
-        return b"data: %s\r\n\r\n" % data
-    if endpoint.style == CHAT or isinstance(event, str) or "type" not in event:
-        return b"data: %s\n\n" % data
-    return b"event: %s\ndata: %s\n\n" % (str(event["type"]).encode(), data)
-
-
-def _events(
-    endpoint: Endpoint, reply: Reply, *, model: str, stream: bool, pieces: Sequence[str], name: str
-) -> list[Event]:
-    """The recording's events with the reply's text and numbers; a whole response is one event."""
-    before, text, after = _recorded(endpoint.recording(stream=stream, function=reply.function))
-    spoken = [text[0]] * (len(pieces) - 1) + [text[-1]] if text else []
-    events: list[Event] = [_decode(event) for event in (*before, *spoken, *after)]
-    for number, event in enumerate(events):
-        if isinstance(event, str):
-            continue
-        said = number + 1 - len(before)
-        if 0 < said <= len(spoken):
-            holder, key = _text(event)
-            holder[key] = pieces[said - 1]
-        for place in _places(event):
-            place.update({key: model for key in ("model", "modelVersion") if place.get(key)})
-            place.update({key: name for key in ("id", "responseId") if place.get(key)})
-        share = min(max(said, 0) / len(spoken), 1) if spoken else 1
-        _fill(endpoint, event, reply.usage, share=share)
-    return events
+    `most`: events with text in a stream.
+    """
+    errors, tools = CAST.errors[call.endpoint.provider], call.usage.tools
+    if call.result in REFUSALS:
+        status, body = errors[call.result]
+        return Response(status, JSON, [body.encode()])
+    form, recordings = "stream" if call.stream else "whole", call.endpoint.recordings
+    file = recordings[form + "_tools" if call.function and form + "_tools" in recordings else form]
+    before, text, after = _recorded(file, gemini=call.endpoint.provider == "gemini")
+    texts = max(2, min((call.usage.output_tokens or 0) // 8, most)) if text else 0
+    events = [*before, *text[:1] * (texts - 1), *text[-1:], *after]
+    values = {
+        "model": call.model,
+        "name": call.name,
+        "searches": "".join(_SEARCH % number for number in range(tools.get("web_search", 0))),
+        "queries": msgspec.json.encode([f"query {number}" for number in range(tools.get("google_search", 0))]).decode(),
+    }
+    parts = []
+    for said, event in enumerate(events[: len(events) // 2] if call.result in BROKEN_OFF else events):
+        if "$usage" in event:
+            counts = _counts(call.usage, share=min(max(said + 1 - len(before), 0) / texts, 1) if texts else 1)
+            values["usage"] = Template(call.endpoint.usage).substitute(counts)
+        parts.append(Template(event).substitute(values).encode())
+    if call.result == ERROR_MIDWAY:
+        name = "event: error\n" if call.endpoint.provider == "anthropic" else ""
+        parts.append(f"{name}data: {errors[OVERLOADED][1]}\n\n".encode())
+    return Response(200, EVENT_STREAM if call.stream else JSON, parts)
 
 
 @functools.cache
-def _recorded(file: str) -> tuple[list[bytes], list[bytes], list[bytes]]:
-    """The events of a recording: those before its text, those of the text, and those after."""
-    events = _read(file)
-    raw = [_encode(event) for event in events]
-    texts = [number for number, event in enumerate(events) if isinstance(event, dict) and _text(event)[0]]
-    first, last = (texts[0], texts[-1] + 1) if texts else (len(events), len(events))
-    return raw[:first], raw[first:last], raw[last:]
-
-
-def _read(file: str) -> list[Event]:
-    """The events of a stream, or the one document. Searches are left out of a stream: each reply has its own."""
-    data = (RECORDINGS / file).read_text()
+def _recorded(file: str, *, gemini: bool) -> tuple[list[str], list[str], list[str]]:
+    """A recording's events before its text, with text, and after it; $names mark what is put in."""
+    data = (RECORDINGS / file).read_bytes().decode()
     if file.endswith(".json"):
-        return [_decode(data)]
-    lines = [line.removeprefix("data: ") for line in data.splitlines() if line.startswith("data: ")]
-    lines = [line for line in lines if "web_search_call" not in line or '"response.completed"' in line]
-    return [line if line == _DONE else _decode(line) for line in lines]
+        return [_template(data, gemini=gemini)], [], []
+    events = [
+        _DATA.sub(lambda found: _template(found[0], gemini=gemini), event)
+        for event in _EVENT.findall(data)
+        if "web_search_call" not in event or "response.completed" in event  # a response has searches of its own
+    ]
+    texts = [number for number, event in enumerate(events) if _TEXT.search(event)] or [len(events)]
+    return events[: texts[0]], events[texts[0] : texts[-1] + 1], events[texts[-1] + 1 :]
 
 
-def _places(event: Object) -> list[Object]:
-    """The objects that may hold an event's model, id and usage."""
-    return [event, *(event[key] for key in _WRAPPERS if isinstance(event.get(key), dict))]
-
-
-def _text(event: Object) -> tuple[Any, str]:
-    """(object, key) of an event's text; (None, "") where there is none."""
-    for path in _TEXTS:
-        place: Any = event
-        try:
-            for key in path[:-1]:
-                place = place[key]
-            if isinstance(place[path[-1]], str) and place[path[-1]]:
-                return place, str(path[-1])
-        except (KeyError, IndexError, TypeError):
-            continue
-    return None, ""
-
-
-@functools.cache
-def _usage_shape(endpoint: Endpoint) -> Object:
-    """A usage object with every field that the endpoint's recordings of usage have."""
-    shape: Object = {}
-    for file in endpoint.usage or (endpoint.whole,):
-        for event in _read(file):
-            for place in _places(event) if isinstance(event, dict) else ():
-                shape = (place.get("usage") or place.get("usageMetadata") or {}) | shape
-    shape.pop("iterations", None)
-    return shape
-
-
-def _fill(endpoint: Endpoint, event: Object, usage: Usage, *, share: float) -> None:
-    """Write the numbers. `share`: of the output sent by this event."""
-    if endpoint.style == COUNT:
-        event["input_tokens"] = usage.input_tokens
-    output = int((usage.output_tokens or 0) * share)
-    every = endpoint.style == CHAT and endpoint.provider == "gemini"  # usage in each event, and no tier
-    if every:
+def _template(data: str, *, gemini: bool) -> str:
+    """One recorded JSON object with $names in it."""
+    event = msgspec.json.decode(data, type=dict[str, Any])
+    if "input_tokens" in event:  # a count of tokens, without a response
+        event["input_tokens"] = "$usage"
+    if gemini:  # it has usage in each event, and no tier
         event.pop("service_tier", None)
-    for place in _places(event):
-        for key in ("usage", "usageMetadata"):
-            if isinstance(place.get(key), dict) or (every and key == "usage"):
-                place[key] = _counted(_usage_shape(endpoint), _numbers(endpoint, usage, output=output))
-        if endpoint.style == RESPONSES and place.get("output"):
-            searches = [_SEARCH | {"id": f"ws_{number}"} for number in range(usage.tools.get("web_search", 0))]
-            place["output"] = searches + [item for item in place["output"] if item["type"] != _SEARCH["type"]]
+    for place in [event, *(event[key] for key in ("message", "response") if isinstance(event.get(key), dict))]:
+        place.update({key: value for key, value in _NAMES.items() if place.get(key)})
+        place.update(
+            {key: "$usage" for key in ("usage", "usageMetadata") if place.get(key) or (gemini and key in place)}
+        )
+        if place.get("output"):
+            place["output"] = ["$searches", *(item for item in place["output"] if item["type"] != "web_search_call")]
     for candidate in event.get("candidates", ()):
-        if "finishReason" in candidate and (count := usage.tools.get("google_search")):
-            candidate["groundingMetadata"] = {"webSearchQueries": [f"query {number}" for number in range(count)]}
+        if "finishReason" in candidate:
+            candidate["groundingMetadata"] = {"webSearchQueries": "$queries"}
+    return _PLACEHOLDER.sub(r"\1\2", msgspec.json.encode(event).decode())
 
 
-def _counted(shape: Object, numbers: Object, parent: str = "") -> Object:
-    """The shape with these numbers."""
-    found: Object = {}
-    for key, value in shape.items():
-        if isinstance(value, dict):
-            found[key] = _counted(value, numbers, key)
-        elif isinstance(value, list):
-            shares = {one["modality"]: _number(numbers, key, one["modality"]) for one in value}
-            found[key] = [{"modality": name, "tokenCount": share} for name, share in shares.items() if share]
-        else:
-            found[key] = _number(numbers, parent, key) if isinstance(value, int | float) else value
-    return found
-
-
-def _number(numbers: Object, parent: str, key: str) -> Any:
-    return numbers.get(CAST.usage_fields.get(f"{parent}.{key}") or CAST.usage_fields.get(key, ""), 0)
-
-
-def _numbers(endpoint: Endpoint, usage: Usage, *, output: int) -> Object:
-    """What usage fields can count: the fields of Usage, and how providers add them up."""
-    prompt, charge = usage.input_tokens or 0, usage.provider_cost_usd
+def _counts(usage: Usage, *, share: float) -> dict[str, Any]:
+    """What a usage can have in it. `share`: of the output sent so far."""
+    prompt, output = usage.input_tokens or 0, int((usage.output_tokens or 0) * share)
     written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    thinking = usage.reasoning_tokens if output == usage.output_tokens else 0
-    fields = {field.encode_name: getattr(usage, field.name) for field in msgspec.structs.fields(usage)}
-    return fields | {
+    thinking = usage.reasoning_tokens if share == 1 else 0
+    return {field.encode_name: getattr(usage, field.name) for field in _FIELDS} | {
         "prompt": prompt,
         "prompt_text": prompt - usage.input_image_tokens,
-        "input": prompt - (usage.cache_read_tokens + written if endpoint.provider == "anthropic" else 0),
+        "input": prompt - usage.cache_read_tokens - written,  # Anthropic's: what no cache has to do with
+        "cache_write": written,
         "output": output,
-        "completion": output - (thinking if endpoint.provider in ("gemini", "grok") else 0),
         "visible": output - thinking,
         "thinking": thinking,
         "total": prompt + output,
-        "cache_write": written,
         "searches": usage.tools.get("web_search", 0),
-        "charge_ticks": None if charge is None else int(charge * _TICKS),
+        "charge_ticks": int((usage.provider_cost_usd or 0) * _TICKS),
     }

@@ -1,5 +1,7 @@
 """Queries for the demo's stored traffic and history."""
 
+import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,9 +27,14 @@ async def totals(client: AsyncClient, *, since: datetime) -> dict[str, Any]:
     return row
 
 
-async def is_complete(client: AsyncClient, *, since: datetime) -> bool:
-    """Whether no event is missing since a time."""
-    return completeness.verdict(await clickhouse.run_query(client, "completeness", since=since)).complete
+async def settled(client: AsyncClient, *, since: datetime, seconds: float) -> None:
+    """Wait until no event is missing since a time, at most so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                if completeness.verdict(await clickhouse.run_query(client, "completeness", since=since)).complete:
+                    return
+                await asyncio.sleep(0.5)
 
 
 async def spools(client: AsyncClient) -> dict[str, bool]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
-from deploy.demo.calls import CUT_MIDWAY, ERROR_MIDWAY, INVALID, OK, REFUSALS, Call, Reply, draw, draw_usage
-from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS, requester
-from deploy.demo.provider import LONGEST, REPLY
+from deploy.demo.calls import BROKEN_OFF, INVALID, OK, REFUSALS, Call, draw, with_result
+from deploy.demo.cast import CAST, ENDPOINTS, GEMINI, REQUESTERS
+from deploy.demo.provider import CALL, LONGEST
 
 OWN_KEY = "sk-demo-of-the-client"  # a provider key that a pass-through client sends
 _MOST_OPEN = 200  # concurrent calls: a slow machine gets less traffic instead of a backlog
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
+_REFUSING = ("messages", "chat", "gemini", "mistral", "grok")  # endpoints that refuse in every way: one per provider
 
 
 class Progress(msgspec.Struct):
@@ -58,38 +60,26 @@ def calls(rng: Random) -> Iterator[Call]:
 def tour(rng: Random) -> list[Call]:
     """Each requester, endpoint (streamed or not), provider error and disconnect once."""
     now = datetime.now(UTC)
-    found: list[Call] = []
+    found = [draw(rng, one, at=now) for one in CAST.requesters]
     for name, endpoint in ENDPOINTS.items():
-        who, model = next((one, model) for one in REQUESTERS for offer, model, _ in one.calls if offer == name)
-        for stream in (False, True) if endpoint.stream else (False,):
-            usage = draw_usage(rng, who, endpoint, model=model, at=now)
-            reply = Reply(usage=usage, first_byte=rng.uniform(0.1, 0.8), seconds=rng.uniform(0.5, 1.5))
-            question = rng.getrandbits(48)
-            call = Call(requester=who, endpoint=endpoint, model=model, stream=stream, reply=reply, question=question)
-            found.append(call)
+        who, model = next((one, model) for one in CAST.requesters for offer, model, _ in one.calls if offer == name)
+        for stream in {False, "stream" in endpoint.recordings}:
+            narrowed = replace(who, calls=((name, model, 1),), streams=float(stream), asks_again=0.0)
+            results = (OK, *BROKEN_OFF) if stream else (OK, *REFUSALS) if name in _REFUSING else (OK,)
+            found += [with_result(draw(rng, narrowed, at=now), result) for result in results]
             if stream:
-                found += [_with(rng, call, result) for result in (ERROR_MIDWAY, CUT_MIDWAY)]
-                found.append(msgspec.structs.replace(_with(rng, call, OK), leaves=0.5))
-    for name in ("messages", "chat", "gemini", "mistral", "grok"):
-        plain = next(one for one in found if one.endpoint is ENDPOINTS[name])
-        found += [_with(rng, plain, result) for result in REFUSALS]
-    again = draw(Random(0), requester("support-bot"), at=now)  # noqa: S311 — chance that repeats
-    again = msgspec.structs.replace(_with(rng, again, OK), cache=True, leaves=None)
-    return [*found, *(draw(rng, one, at=now) for one in REQUESTERS), again, again, again]
-
-
-def _with(rng: Random, call: Call, result: str) -> Call:
-    reply = msgspec.structs.replace(call.reply, result=result)
-    return msgspec.structs.replace(call, reply=reply, question=rng.getrandbits(48), leaves=None, cache=False)
+                found.append(replace(with_result(draw(rng, narrowed, at=now), OK), leaves=0.5))
+    again = with_result(draw(rng, REQUESTERS["support-bot"], at=now), OK)
+    return found + [replace(again, cache=True)] * 3
 
 
 async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: Call, progress: Progress) -> None:
     """One request, as an application's SDK would send it; read to the end, or left midway."""
     url = f"{gateway}/api/proxy/{call.endpoint.provider}{call.endpoint.target(call.model, stream=call.stream)}"
-    patience = None if call.leaves is None else call.leaves * min(call.reply.seconds, LONGEST)
-    sent_headers, recorded = headers(call, token, at=datetime.now(UTC)), True
+    patience = None if call.leaves is None else call.leaves * min(call.seconds, LONGEST)
+    recorded = True
     with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # a stream that broke off
-        async with session.post(url, json=body(call), headers=sent_headers, timeout=_TIMEOUT) as response:
+        async with session.post(url, json=body(call), headers=headers(call, token), timeout=_TIMEOUT) as response:
             recorded = "x-metrion-request-id" in response.headers
             try:
                 async with asyncio.timeout(patience):
@@ -100,18 +90,16 @@ async def _send(session: aiohttp.ClientSession, gateway: str, token: str, call: 
     progress.recorded += recorded
 
 
-def headers(call: Call, token: str, *, at: datetime) -> dict[str, str]:
-    """Headers: credentials, requester, session, and the reply for the mock provider."""
+def headers(call: Call, token: str) -> dict[str, str]:
+    """Headers: credentials, requester, session, and the call for the mock provider."""
     who, (name, _) = call.requester, CAST.styles[call.endpoint.style]
     credential = OWN_KEY if who.own_key else token
     return {
         "content-type": "application/json",
         "x-metrion-user": who.name,
-        "x-metrion-meta-project": who.project,
-        "x-metrion-meta-feature": who.feature,
-        "x-metrion-meta-environment": who.environment,
-        **who.session_headers(at),
-        REPLY: msgspec.json.encode(call.reply).decode(),
+        **{f"x-metrion-meta-{key}": value for key, value in who.metadata.items()},
+        **call.session_headers(),
+        CALL: msgspec.json.encode(call).decode(),
         name: f"Bearer {credential}" if name == "authorization" else credential,
         **({"x-metrion-token": token} if who.own_key else {}),
         **({"x-metrion-cache": "true", "cache-control": "max-age=3600"} if call.cache else {}),
@@ -120,11 +108,11 @@ def headers(call: Call, token: str, *, at: datetime) -> dict[str, str]:
 
 def body(call: Call) -> dict[str, Any]:
     """The request's JSON; an invalid request lacks its prompt."""
-    model = {} if call.endpoint.style == GEMINI else {"model": call.model}
-    if call.reply.result == INVALID:
-        return model | {"temperature": 1}
-    text = f"Question {call.question} about the {call.requester.feature} of {call.requester.project}?"
+    is_native = call.endpoint.style == GEMINI  # model and form of the response are in the path
+    named = {} if is_native else {"model": call.model}
+    if call.result == INVALID:
+        return named | {"temperature": 1}
+    text = f"Question {call.question} about {call.requester.metadata['feature']}?"
     _, template = CAST.styles[call.endpoint.style]
     asked = msgspec.json.decode(template.replace("$text", text), type=dict[str, Any])
-    stream = {"stream": True} if call.stream and call.endpoint.style != GEMINI else {}
-    return model | stream | asked
+    return named | ({"stream": True} if call.stream and not is_native else {}) | asked

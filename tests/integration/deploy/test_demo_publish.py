@@ -7,9 +7,11 @@ from pathlib import Path
 from nats.js import JetStreamContext
 
 from deploy.demo import publish
-from deploy.demo.history import CLOSING, messages
+from deploy.demo.history import messages
 from deploy.demo.month import Plan
+from services.logger.decode import unpack
 from shared import events, nats_client
+from shared.events import GatewayBeat
 from tests.support import servers
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
@@ -18,7 +20,10 @@ LATER = datetime(2027, 1, 1, tzinfo=UTC)
 async def test_a_full_stream_is_waited_for_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     plan = Plan(seed=1, first=date(2026, 11, 1), days=1, rows=2000)
     told = list(messages(plan, 0, 2000, until=LATER))
-    assert len(told) > 5 and [one.id.endswith(CLOSING) for one in told] == [False] * (len(told) - 1) + [True]
+    closed = [
+        [event.at for event in unpack(one.data)[0] if isinstance(event, GatewayBeat) and event.closing] for one in told
+    ]
+    assert len(told) > 5 and closed == [[]] * (len(told) - 1) + [[datetime(2026, 11, 2, tzinfo=UTC)]]
     with servers.nats_server(tmp_path / "nats") as server:
         logger = await nats_client.connect(server.url("logger"), service="logger")
         admin = await nats_client.connect(server.url("admin"), service="cli")

@@ -9,13 +9,13 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-import msgspec
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from msgspec.structs import replace
 
 from deploy.demo import history, month, provider, responses, stack, traffic
-from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, Reply, draw_usage
-from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Endpoint, Requester
+from deploy.demo.calls import ERROR_MIDWAY, OK, REFUSALS, Call, draw, with_result
+from deploy.demo.cast import CAST, COUNT, ENDPOINTS, GEMINI, REQUESTERS, Requester
 from deploy.demo.month import Plan
 from deploy.local import children
 from services.gateway import upstream_error
@@ -30,108 +30,111 @@ from shared.usage import Usage
 
 NOW = datetime.now(UTC)
 PLAN = Plan(seed=7, first=date(2026, 10, 26), days=30, rows=6000)
-OFFERS = sorted({(name, model) for one in REQUESTERS for name, model, _ in one.calls})
+OFFERS = sorted({(name, model) for one in CAST.requesters for name, model, _ in one.calls})
 FORMS = [
     (name, model, stream)
     for name, model in OFFERS
-    for stream in ((False, True) if ENDPOINTS[name].stream else (False,))
+    for stream in ((False, True) if "stream" in ENDPOINTS[name].recordings else (False,))
 ]
+DECEPTIVE = b'one \\"usage\\":{\\"input_tokens\\": 1, \\"prompt_tokens\\": 1} two'  # as the text of a JSON string
 
 
 def requester(**changes: Any) -> Requester:
     """Somebody whose calls make use of everything."""
-    made = Requester(name="r", project="p", feature="f", calls=(), prompt=9000, cached=1.0, searches=1.0, images=0.3)
-    return msgspec.structs.replace(made, **changes)
+    made = Requester(name="r", metadata={}, calls=(), prompt=9000, cached=1.0, searches=1.0, images=0.3, functions=0.5)
+    return replace(made, **changes)
 
 
-def replies(name: str, model: str) -> list[Reply]:
-    rng = Random(f"{name} {model}")
-    found = [draw_usage(rng, requester(), ENDPOINTS[name], model=model, at=NOW) for _ in range(20)]
-    return [Reply(usage=one, function=rng.random() < 0.5) for one in found]
+def calls(name: str, model: str, *, stream: bool = False, at: datetime = NOW) -> list[Call]:
+    """Calls of an endpoint that go well."""
+    rng, who = Random(f"{name} {model}"), requester(calls=((name, model, 1),), streams=float(stream))
+    return [with_result(draw(rng, who, at=at), OK) for _ in range(20)]
 
 
-def read_response(endpoint: Endpoint, reply: Reply, model: str, *, stream: bool) -> Tap:
+def read_response(call: Call) -> Tap:
     """A gateway's tap that has read the whole response, whose text would deceive a search for its usage."""
-    tap = open_tap(200, "text/event-stream" if stream else "application/json", "", endpoint.dialect)
-    if stream:
-        for line in responses.lines(endpoint, reply, model=model, pieces=("one ", '"usage":{} ', "two"), name="n"):
-            tap.feed(line)
-    else:
-        tap.feed(responses.document(endpoint, reply, model=model, text='"usage": {', name="n"))
+    made = responses.respond(call)
+    tap = open_tap(made.status, made.content_type, "", call.endpoint.dialect)
+    for part in made.parts:
+        for key in (b'"text":"', b'"content":"', b'"delta":"'):
+            part = part.replace(key, key + DECEPTIVE)
+        tap.feed(part)
     return tap
 
 
-def read(endpoint: Endpoint, model: str, found: Evidence, **changes: Any) -> Usage:
-    """What the logger reads in it."""
-    call = Call(requester=requester(), endpoint=endpoint, model=model, stream=False, reply=Reply(), question=1)
-    past = history.Past(call, NOW, 1.0)
-    event = next(history.pair(past, "s", 1, with_request=False))
+def past(call: Call, *, with_request: bool = False) -> list[events.Event]:
+    """The events of a call of the past."""
+    found = history.Events("s")
+    history.record(call, found, with_request=with_request)
+    return found.taken
+
+
+def response(call: Call) -> ResponseEvent:
+    (event,) = past(call)
     assert isinstance(event, ResponseEvent)
-    return usage.read(msgspec.structs.replace(event, **({"evidence": found, "outcome": events.COMPLETE} | changes)))
+    return event
+
+
+def read(call: Call, found: Evidence) -> Usage:
+    """What the logger reads in it."""
+    return usage.read(replace(response(call), evidence=found, outcome=events.COMPLETE))
 
 
 @pytest.mark.parametrize(("name", "model", "stream"), FORMS)
 def test_the_logger_reads_the_usage_that_the_bundled_provider_meant(name: str, model: str, stream: bool) -> None:
-    endpoint = ENDPOINTS[name]
-    for reply in replies(name, model):
-        tap = read_response(endpoint, reply, model, stream=stream)
+    for call in calls(name, model, stream=stream):
+        assert call.stream == stream
+        tap = read_response(call)
         picks, tools, truncated = tap.evidence()
-        found = read(endpoint, model, Evidence(picks, tools, truncated))
-        if endpoint.style == COUNT:
+        found = read(call, Evidence(picks, tools, truncated))
+        if call.endpoint.style == COUNT:
             assert found.source == "absent"
             continue
-        assert not tap.failed and (tap.ended or not stream or endpoint.style == GEMINI)
-        assert msgspec.structs.replace(found, raw="", service_tier="") == reply.usage
+        assert not tap.failed and (tap.ended or not stream or call.endpoint.style == GEMINI)
+        assert replace(found, raw="", service_tier="") == call.usage
 
 
 @pytest.mark.parametrize(("name", "model", "stream"), FORMS)
 def test_an_event_of_the_past_has_the_usage_that_a_live_response_has(name: str, model: str, stream: bool) -> None:
-    endpoint = ENDPOINTS[name]
-    for reply in replies(name, model):
-        picks, tools, truncated = read_response(endpoint, reply, model, stream=stream).evidence()
-        past = responses.evidence(endpoint, reply, model=model, stream=stream, name="n")
-        assert read(endpoint, model, past) == read(endpoint, model, Evidence(picks, tools, truncated))
+    for call in calls(name, model, stream=stream):
+        event = response(call)
+        assert (event.status, event.outcome, event.error_type) == (200, events.COMPLETE, "")
+        picks, tools, truncated = read_response(call).evidence()
+        assert usage.read(event) == read(call, Evidence(picks, tools, truncated))
 
 
 @pytest.mark.parametrize(("name", "model"), OFFERS)
 def test_every_model_has_a_price_today_and_a_month_ago(name: str, model: str) -> None:
-    endpoint = ENDPOINTS[name]
     for asked in (model, CAST.successor.get(model, model)):
         for at in (NOW, NOW - timedelta(days=30)):
-            reply = Reply(usage=draw_usage(Random(1), requester(), endpoint, model=asked, at=at))
-            call = Call(requester=requester(), endpoint=endpoint, model=asked, stream=False, reply=reply, question=1)
-            past = history.Past(call, at, 1.0)
-            (event,) = history.pair(past, "s", 1, with_request=False)
-            row = rows.row(event)
+            row = rows.row(response(calls(name, asked, at=at)[0]))
             assert isinstance(row, rows.ResponseRow)
-            assert row.cost is not None and (row.cost > 0) == (endpoint.style != COUNT), row.cost_reason
+            assert row.cost is not None and (row.cost > 0) == (ENDPOINTS[name].style != COUNT), row.cost_reason
 
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
 @pytest.mark.parametrize("result", REFUSALS)
 def test_every_refusal_has_a_status_a_type_and_a_message(name: str, result: str) -> None:
-    status, body = responses.error(name, result)
-    endpoint = next(one for one in ENDPOINTS.values() if one.provider == name)
-    reply = Reply(result=result)
-    call = Call(requester=requester(), endpoint=endpoint, model="m", stream=False, reply=reply, question=1)
-    assert history.refusal(call) == (status, *upstream_error.parse(body))
-    assert status >= 400 and all(upstream_error.parse(body))
+    status, body = CAST.errors[name][result]
+    offer, model = next((offer, model) for offer, model in OFFERS if ENDPOINTS[offer].provider == name)
+    event = response(with_result(calls(offer, model)[0], result))
+    assert (event.status, event.error_type, event.error_message) == (status, *upstream_error.parse(body.encode()))
+    assert status >= 400 and event.error_type and event.error_message
 
 
-@pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if endpoint.stream])
+@pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if "stream" in endpoint.recordings])
 def test_an_error_in_the_middle_of_a_stream_is_noticed(name: str) -> None:
-    endpoint, reply = ENDPOINTS[name], replies(name, "m")[0]
-    lines = responses.lines(
-        endpoint, msgspec.structs.replace(reply, result=ERROR_MIDWAY), model="m", pieces=("a", "b"), name="n"
-    )
-    tap = open_tap(200, "text/event-stream", "", endpoint.dialect)
-    for line in lines[:-1]:
-        tap.feed(line)
+    call = with_result(calls(name, "m", stream=True)[0], ERROR_MIDWAY)
+    made = responses.respond(call)
+    tap = open_tap(200, "text/event-stream", "", call.endpoint.dialect)
+    for part in made.parts[:-1]:
+        tap.feed(part)
     failed_before = tap.failed
-    tap.feed(lines[-1])
-    assert (len(lines) > 1, failed_before, tap.failed) == (True, False, True)
-    past = responses.evidence(endpoint, Reply(result=ERROR_MIDWAY), model="m", stream=True, name="n")
-    assert read(endpoint, "m", past, outcome=events.UPSTREAM_ERROR).error_message
+    tap.feed(made.parts[-1])
+    assert (len(made.parts) > 1, failed_before, tap.failed) == (True, False, True)
+    event = response(call)
+    assert event.outcome == events.UPSTREAM_ERROR
+    assert usage.read(event).error_message
 
 
 @pytest.mark.parametrize("name", sorted(ENDPOINTS))
@@ -153,12 +156,12 @@ def test_a_call_reaches_the_endpoint_that_it_is_stored_under(name: str, stream: 
 
 def test_short_demo_covers_all_requesters_endpoints_and_errors() -> None:
     calls = traffic.tour(Random(1))
-    assert {one.requester.name for one in calls} == {one.name for one in REQUESTERS} and len(REQUESTERS) == 20
-    assert {(one.endpoint.path, one.endpoint.provider, one.stream) for one in calls if one.reply.result == OK} >= {
-        (one.path, one.provider, stream) for one in ENDPOINTS.values() for stream in {False, bool(one.stream)}
+    assert {one.requester.name for one in calls} == set(REQUESTERS) and len(REQUESTERS) == 20
+    assert {(one.endpoint.path, one.endpoint.provider, one.stream) for one in calls if one.result == OK} >= {
+        (one.path, one.provider, stream) for one in ENDPOINTS.values() for stream in {False, "stream" in one.recordings}
     }
     assert {one.endpoint.provider for one in calls if one.leaves} == set(BUILT_IN)
-    refused = Counter((one.endpoint.provider, one.reply.result) for one in calls)
+    refused = Counter((one.endpoint.provider, one.result) for one in calls)
     assert all(refused[name, result] for name in BUILT_IN for result in (*REFUSALS, ERROR_MIDWAY))
     assert any(one.cache for one in calls) and any(one.requester.own_key for one in calls)
 
@@ -166,7 +169,7 @@ def test_short_demo_covers_all_requesters_endpoints_and_errors() -> None:
 def test_the_same_seed_is_the_same_traffic() -> None:
     def sent(seed: int) -> list[tuple[dict[str, str], dict[str, Any]]]:
         found = islice(traffic.calls(Random(seed)), 300)
-        return [(traffic.headers(one, "t", at=PLAN.midnight(27)), traffic.body(one)) for one in found]
+        return [(traffic.headers(replace(one, at=PLAN.midnight(27)), "t"), traffic.body(one)) for one in found]
 
     assert sent(1) == sent(1) != sent(2)
 
@@ -183,7 +186,7 @@ def test_demo_history_is_reproducible_by_seed() -> None:
     until = datetime(2026, 12, 1, tzinfo=UTC)
     first, again = (list(history.messages(PLAN, 27, 300, until=until)) for _ in range(2))
     assert first == again
-    other = list(history.messages(msgspec.structs.replace(PLAN, seed=8), 27, 300, until=until))
+    other = list(history.messages(replace(PLAN, seed=8), 27, 300, until=until))
     assert {one.id for one in first}.isdisjoint(one.id for one in other)
     assert sum(one.rows for one in first) == 300
 

@@ -122,7 +122,7 @@ class Reservations:
         until = time.monotonic() + _REPEAT_SECONDS
         repayment = _Repayment(counter, minute, units, uuid.uuid4().hex, raised_id=uuid.uuid4().hex, until=until)
         try:
-            total = await self._change(nc, counter, minute, units, change_id=repayment.raised_id)
+            total = await self._change(nc, counter, minute, units, change_id=repayment.raised_id) or 0
         except BaseException as error:
             if not isinstance(error, APIError):
                 self._enqueue(repayment)
@@ -173,11 +173,12 @@ class Reservations:
         return max(total, own)
 
     @staticmethod
-    async def _change(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int:
+    async def _change(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int | None:
+        """Change a counter and return its total; None if NATS had counted this change already."""
         headers = {"Nats-Incr": str(by), "Nats-Msg-Id": change_id}
         subject = f"{_SUBJECT}{counter}.{minute}"
         ack = await nc.jetstream(timeout=TIMEOUT_SECONDS).publish(subject, b"", headers=headers)
-        return int(ack.val or 0)
+        return None if ack.duplicate else int(ack.val or 0)
 
     @classmethod
     async def _total(cls, nc: Client, counter: str, minute: int) -> int:
@@ -185,7 +186,7 @@ class Reservations:
 
         Raised by 0: unlike a read, that is answered by the stream's leader, who knows the last total.
         """
-        return await cls._change(nc, counter, minute, 0, change_id=uuid.uuid4().hex)
+        return await cls._change(nc, counter, minute, 0, change_id=uuid.uuid4().hex) or 0
 
     @staticmethod
     async def _newest(nc: Client, counter: str) -> Used | None:
@@ -221,7 +222,8 @@ class Reservations:
             del self._unsent[repayment.counter, repayment.minute]
         repayment.until = repayment.until or time.monotonic() + _REPEAT_SECONDS
         total = await self._change(nc, repayment.counter, repayment.minute, -repayment.units, change_id=repayment.id)
-        self._restore(repayment.counter, repayment.minute, total)
+        if total is not None:
+            self._restore(repayment.counter, repayment.minute, total)
 
     async def keep_alive(self) -> None:
         """Keep reservations of long requests visible to other gateways, until cancelled."""

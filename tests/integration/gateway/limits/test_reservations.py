@@ -121,6 +121,33 @@ async def test_reservation_of_a_client_that_left_is_not_left_raised(nc: Client) 
     assert await total(nc) == 0
 
 
+async def test_repayment_whose_reply_was_lost_does_not_raise_the_counter(
+    nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = reservations(nc)
+    await made.reserve(ONE, 5, is_needed=True)
+    await made.reserve(ONE, 7, is_needed=True)
+    change = Reservations._change
+    lost: list[object] = []
+
+    async def unanswered(*arguments: object, **named: object) -> object:
+        found = await change(*arguments, **named)  # type: ignore[arg-type]
+        if not lost:
+            lost.append(found)
+            raise TimeoutError
+        return found
+
+    monkeypatch.setattr(Reservations, "_change", staticmethod(unanswered))
+    made.give_back(ONE, 5)
+    await until(lambda: _is_repaid(made), "nothing to be given back")
+    assert lost == [7]
+    assert await total(nc) == 7
+
+
+async def _is_repaid(made: Reservations) -> bool:
+    return not made._repayments
+
+
 async def _is_none(made: Reservations) -> bool:
     return not made.is_any
 
@@ -213,7 +240,7 @@ async def test_only_one_request_in_a_while_waits_for_a_frozen_nats(
     raised: set[str] = set()
     change = Reservations._change
 
-    async def note(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int:
+    async def note(nc: Client, counter: str, minute: int, by: int, *, change_id: str) -> int | None:
         if by > 0:
             raised.add(change_id)  # a repetition, which finds out whether it was counted, has the same id
         return await change(nc, counter, minute, by, change_id=change_id)

@@ -12,7 +12,7 @@ from shared import nats_client
 from shared.limits import spend
 from shared.limits.spend import SPEND_STREAM, SPEND_SUBJECT, Used
 from tests.e2e.sdk_calls import LIMITED, Way, openai_call, refusal
-from tests.support import servers
+from tests.support import noon, servers
 from tests.support.system import System
 
 
@@ -24,7 +24,7 @@ def way(metrion: System) -> Way:
 @pytest.mark.parametrize("sdk", LIMITED)
 def test_sdk_raises_at_once_and_does_not_retry_a_spent_budget(metrion: System, way: Way, sdk: str) -> None:
     name = f"spent-{sdk}"
-    metrion.done("limit", "set", name, "--cost", "0.000001", "--requester", way.user)
+    metrion.done("limit", "set", name, "--cost", "0.000001", "--requester", way.user, "--timezone", noon.zone())
     asked = len(metrion.provider.requests)
     error, calls = refusal(sdk, way, retries=2)
     assert error.response.headers["x-should-retry"] == "false"
@@ -38,7 +38,7 @@ def test_sdk_raises_at_once_and_does_not_retry_a_spent_budget(metrion: System, w
 
 
 def test_use_of_a_budget_is_shown_verified_and_repaired(metrion: System, way: Way) -> None:
-    metrion.done("limit", "set", "proof", "--cost", "5", "--requester", way.user)
+    metrion.done("limit", "set", "proof", "--cost", "5", "--requester", way.user, "--timezone", noon.zone())
     for _ in range(3):
         openai_call(way)
     rows = metrion.wait_for_rows(3, f"requester = '{way.user}'")

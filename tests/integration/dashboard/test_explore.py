@@ -297,7 +297,7 @@ async def test_keys_of_all_requests_of_the_account_are_offered_however_late(
     assert not await insert.insert(client, late)
     await client.close()
     shown = urlencode({"account": account, "period": "7d"})
-    async with dashboard(known[0]) as browser, browser.get(f"/explore?{shown}") as response:
+    async with dashboard(known[0], now=now) as browser, browser.get(f"/explore?{shown}") as response:
         page = await response.text()
     assert set(re.findall(r'<option value="meta:(\w+)"', page)) == {"summed", "late", "fresh", "blank"}
 
